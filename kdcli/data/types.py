@@ -1,0 +1,88 @@
+"""What a dataset is: two splits of whole tensors, the names of the classes, and a fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+Kind = Literal["image", "table"]
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Raw examples and their classes.
+
+    Attributes:
+        inputs: Images, uint8 ``(N, C, H, W)``, or the attributes of a table, float32 ``(N, D)``.
+        labels: Class numbers, int64 ``(N,)``.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def subset(self, indices: Tensor) -> Split:
+        """The examples at ``indices``, int64 ``(M,)``, in that order."""
+        return Split(self.inputs.index_select(0, indices), self.labels.index_select(0, indices))
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A dataset in memory; what it holds is shared by all users of it and never written to.
+
+    Attributes:
+        name: The name it is configured by.
+        kind: Whether its examples are images or rows of a table.
+        classes: The name of each class; a label is a position in this tuple.
+        train: What is trained on, the published validation part included.
+        test: What is measured once, at the end.
+        fingerprint: See :func:`fingerprint`.
+        nominal: The attributes of a table that hold codes of categories; the others are quantities.
+        validation: The published validation part, as indices into ``train``; None: cut one.
+    """
+
+    name: str
+    kind: Kind
+    classes: tuple[str, ...]
+    train: Split
+    test: Split
+    fingerprint: str
+    nominal: tuple[int, ...] = ()
+    validation: Tensor | None = None
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        kind: Kind,
+        classes: tuple[str, ...],
+        train: Split,
+        test: Split,
+        *,
+        nominal: tuple[int, ...] = (),
+        validation: Tensor | None = None,
+    ) -> Dataset:
+        """Make a dataset and take its fingerprint."""
+        digest = fingerprint(kind, classes, train, test)
+        return cls(name, kind, classes, train, test, digest, nominal, validation)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one example: ``(C, H, W)`` or ``(D,)``."""
+        return tuple(self.train.inputs.shape[1:])
+
+
+def fingerprint(kind: Kind, classes: tuple[str, ...], train: Split, test: Split) -> str:
+    """SHA-256, in hex, over the kind, the class names in order, and shape, dtype and bytes of all four tensors."""
+    tensors = (train.inputs, train.labels, test.inputs, test.labels)
+    layout = [(list(tensor.shape), str(tensor.dtype)) for tensor in tensors]
+    digest = hashlib.sha256(json.dumps([kind, classes, layout]).encode())
+    for tensor in tensors:
+        digest.update(tensor.cpu().contiguous().numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,88 @@
+"""Errors a user can meet, each with its exit code.
+
+    KDError                1   a bug of ours, when raised as such
+    ├── UsageError         2   wrong usage or configuration
+    ├── DataError          3   the data set
+    ├── CheckpointError    4   a checkpoint or run directory that cannot be trusted or does not fit
+    ├── DivergedError      5   a loss or gradient that is not finite
+    ├── MachineError       6   environment or I/O: disk, permissions, device, a missing package
+    ├── SweepError         7   a sweep that finished with failed jobs
+    └── Interrupted      130   Ctrl-C
+        └── Terminated   143   SIGTERM, SIGUSR1
+"""
+
+from __future__ import annotations
+
+
+class KDError(Exception):
+    """An error that is shown as one screen: what happened, where, and what to do.
+
+    Args:
+        what: What is wrong, with the value that was found.
+        where: The configuration key or the path concerned.
+        fix: What the user can do about it.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, where: str | None = None, fix: str | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.fix = fix
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Rebuild by keyword, so that an error crosses the process boundary of a launcher whole."""
+        return (_rebuild, (type(self), self.what, self.where, self.fix))
+
+
+def _rebuild(kind: type[KDError], what: str, where: str | None, fix: str | None) -> KDError:
+    return kind(what, where=where, fix=fix)
+
+
+class UsageError(KDError):
+    """Wrong usage or configuration."""
+
+    exit_code = 2
+
+
+class DataError(KDError):
+    """Data that is missing, damaged or does not fit."""
+
+    exit_code = 3
+
+
+class CheckpointError(KDError):
+    """A checkpoint, or the record of a run, that is damaged, hostile or does not fit."""
+
+    exit_code = 4
+
+
+class DivergedError(KDError):
+    """A loss, gradient or prediction that is not finite."""
+
+    exit_code = 5
+
+
+class MachineError(KDError):
+    """The environment: disk, permissions, device, or a package that is not installed."""
+
+    exit_code = 6
+
+
+class SweepError(KDError):
+    """A sweep in which some jobs failed while the others finished."""
+
+    exit_code = 7
+
+
+class Interrupted(KDError):
+    """The run was asked to stop; what it had reached is saved."""
+
+    exit_code = 130
+
+
+class Terminated(Interrupted):
+    """The run was asked to stop by SIGTERM or SIGUSR1."""
+
+    exit_code = 143
