@@ -1,0 +1,45 @@
+"""The terms of the objective, as pure functions on the logits of a cohort of networks.
+
+``total = (1 - alpha) * hard + alpha * soft``: the hard term is :func:`cross_entropy`, the soft term one of
+:data:`SOFT_LOSSES`. Student logits have shape ``(..., B, C)``, the result has shape ``(...)``: one loss a network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Protocol
+
+from torch import Tensor
+
+from kdcli.losses.combine import EnsembleMean, combine_members
+from kdcli.losses.hard import cross_entropy
+from kdcli.losses.inputs import Temperature
+from kdcli.losses.kd import soft_target_kl
+from kdcli.losses.mse_logits import mse_logits
+from kdcli.losses.soft_ce import soft_cross_entropy
+
+__all__ = [
+    "SOFT_LOSSES",
+    "EnsembleMean",
+    "SoftLoss",
+    "Temperature",
+    "combine_members",
+    "cross_entropy",
+    "mse_logits",
+    "soft_cross_entropy",
+    "soft_target_kl",
+]
+
+
+class SoftLoss(Protocol):
+    """Distance of the students from the teacher, one number for each student."""
+
+    def __call__(self, student_logits: Tensor, teacher_logits: Tensor, temperature: Temperature) -> Tensor:
+        """The mean over the batch, shape ``(...)`` for student logits ``(..., B, C)``."""
+        ...
+
+
+SOFT_LOSSES: Mapping[str, SoftLoss] = MappingProxyType(
+    {"kd": soft_target_kl, "soft_ce": soft_cross_entropy, "mse_logits": mse_logits}
+)

@@ -1,0 +1,114 @@
+"""What the losses ask of their inputs: shapes, the range of the temperature, and the precision.
+
+A logits tensor of shape ``(..., B, C)`` holds the scores of one batch of ``B`` examples and ``C`` classes for each of
+the networks that its leading dimensions count. The value of a tensor is never read here: that would wait for the
+device.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+Temperature: TypeAlias = float | Tensor
+
+
+def compute_dtype(logits: Tensor) -> torch.dtype:
+    """Float64 for float64 logits, else float32: half precision overflows once the logits are exponentiated."""
+    return torch.float64 if logits.dtype is torch.float64 else torch.float32
+
+
+def cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """``tensor.to(dtype)``, without the microsecond that it takes to find that there is nothing to do."""
+    return tensor if tensor.dtype is dtype else tensor.to(dtype)
+
+
+def check_temperature(temperature: Temperature, leading: torch.Size | None = None) -> None:
+    """Refuse a number that is not a temperature, or a tensor that is not of shape ``leading`` (None: any shape).
+
+    Raises:
+        ValueError: If a number is not positive and finite, or the shape of a tensor differs from ``leading``.
+    """
+    if isinstance(temperature, Tensor):
+        if leading is not None and temperature.shape != leading:
+            raise ValueError(
+                "a temperature tensor must have the shape of the leading dimensions of student_logits, "
+                f"{_text(leading)}, got {_text(temperature.shape)}"
+            )
+    elif not 0 < temperature < math.inf:
+        raise ValueError(f"temperature must be > 0 and finite, got {temperature}")
+
+
+def check_labels(student_logits: Tensor, labels: Tensor) -> None:
+    """Refuse labels that do not name one class for each example.
+
+    Raises:
+        ValueError: If ``student_logits`` is not ``(..., B, C)``, is empty, or ``labels`` is not ``(B,)``.
+    """
+    shape = student_logits.shape
+    if len(shape) < 2 or 0 in shape or labels.shape != shape[-2:-1]:
+        raise ValueError(
+            "student_logits must have shape (..., B, C), none of them 0, and labels (B,), "
+            f"got {_text(shape)} and {_text(labels.shape)}"
+        )
+
+
+def prepare(
+    student_logits: Tensor, teacher_logits: Tensor, temperature: Temperature
+) -> tuple[Tensor, Tensor, Temperature]:
+    """The arguments of a soft loss, checked, in the precision of the loss, with the teacher detached.
+
+    Raises:
+        ValueError: If the shapes do not fit, or the temperature does not: see :func:`check_temperature`.
+    """
+    student, teacher = student_logits.shape, teacher_logits.shape
+    if len(student) < 2 or 0 in student or not _fits(teacher, student):
+        raise ValueError(
+            "student_logits must have shape (..., B, C), none of them 0, and teacher_logits (B, C) or (..., B, C) with "
+            "the same B and C and leading dimensions that broadcast to the student's, "
+            f"got {_text(student)} and {_text(teacher)}"
+        )
+    check_temperature(temperature, student[:-2])
+    dtype = compute_dtype(student_logits)
+    if isinstance(temperature, Tensor):
+        temperature = cast(temperature, dtype)
+    return cast(student_logits, dtype), cast(teacher_logits.detach(), dtype), temperature
+
+
+def tempered_log_softmax(logits: Tensor, temperature: Temperature) -> Tensor:
+    """``log softmax(logits / temperature)`` over the last dimension, one temperature for each leading network."""
+    if isinstance(temperature, Tensor):
+        temperature = temperature[..., None, None]
+    return (logits / temperature).log_softmax(-1)
+
+
+def refuse_second_derivative() -> None:
+    """For the backward of a gradient in closed form, which autograd would take for a constant.
+
+    ``torch.autograd.function.once_differentiable`` does the same, but costs as much as a whole backward of ours.
+
+    Raises:
+        RuntimeError: In a backward with ``create_graph=True``.
+    """
+    if torch.is_grad_enabled():
+        raise RuntimeError("the losses can be differentiated once only: backward with create_graph=False")
+
+
+def _fits(teacher: torch.Size, student: torch.Size) -> bool:
+    """Whether a teacher of this shape speaks of the same examples and classes as each of the student's networks."""
+    batch = student[-2:]
+    if teacher == batch:
+        return True
+    extra = len(student) - len(teacher)
+    return (
+        teacher[-2:] == batch
+        and extra >= 0
+        and all(size in (1, wanted) for size, wanted in zip(teacher[:-2], student[extra:-2], strict=True))
+    )
+
+
+def _text(shape: torch.Size) -> str:
+    return str(tuple(shape))
