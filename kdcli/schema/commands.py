@@ -1,0 +1,76 @@
+"""The configuration of each command, as Hydra composes it from ``conf/``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from kdcli.schema.base import Count, Interval, Section, Seed
+from kdcli.schema.data import Dataset, Transfer
+from kdcli.schema.method import AlphaSchedule, Loss, TemperatureSchedule
+from kdcli.schema.model import Model
+from kdcli.schema.optimization import LrSchedule, Optimizer
+
+EnsembleMean = Literal["arithmetic", "geometric"]
+Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
+
+
+class Sweep(Section):
+    """How the jobs of a sweep run: ``fuse`` trains those that can be as one program."""
+
+    fuse: bool = True
+
+
+class Training(Section):
+    """What both training commands have in common."""
+
+    model: Model
+    dataset: Dataset
+    transfer: Transfer
+    loss: Loss
+    temperature: TemperatureSchedule
+    alpha: AlphaSchedule
+    optimizer: Optimizer
+    lr_schedule: LrSchedule
+    epochs: Annotated[int, Interval(1, 1_000_000)]
+    batch_size: Annotated[int, Interval(1, 1_000_000)]
+    seed: Seed
+    data_seed: Seed
+    select: Literal["best", "last"]
+    early_stopping: Count | None
+    device: Device
+    precision: Literal["float32", "bf16"]
+    compile: bool
+    output_dir: str
+    sweep: Sweep
+
+
+class TrainTeacher(Training):
+    """``kd train-teacher``: one network, or an ensemble of ``members`` that differ by seed and perhaps by data."""
+
+    members: Annotated[int, Interval(1, 1000)]
+    members_data: Literal["all", "bootstrap", "parts"]
+
+
+class DistillStudent(Training):
+    """``kd distill-student``: a student, the RUN or RUNs that teach it, and the undistilled baseline beside it."""
+
+    teacher: str | list[str]
+    ensemble: EnsembleMean
+    baseline: bool
+    trust_code: bool
+
+
+class Evaluate(Section):
+    """``kd evaluate``: the RUN or RUNs to measure."""
+
+    run: str | list[str]
+    ensemble: EnsembleMean
+    latency: bool
+    trust_code: bool
+    device: Device
+    output_dir: str
+
+
+Config = TrainTeacher | DistillStudent | Evaluate

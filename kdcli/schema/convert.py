@@ -1,0 +1,121 @@
+"""From plain data to a typed configuration, or to one error that names every key that is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from kdcli.errors import KDError, UsageError
+
+S = TypeVar("S", bound=BaseModel)
+
+_WANTED = {
+    "float_type": "a number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "bool_type": "true or false",
+    "string_type": "a text",
+    "list_type": "a list",
+    "dict_type": "a group of keys",
+    "model_type": "a group of keys",
+    "model_attributes_type": "a group of keys",
+    "finite_number": "a finite number",
+}
+
+
+def convert(section: type[S], data: object, *, error: type[KDError] = UsageError, where: str = "") -> S:
+    """Turn plain data into ``section``, strictly.
+
+    Args:
+        section: The model to build.
+        data: Mappings, lists, texts, numbers, booleans and nulls.
+        error: What to raise; a configuration read from a run is a CheckpointError.
+        where: Put before the keys in the message, such as the path of a file.
+
+    Raises:
+        KDError: Of the type ``error``, naming every wrong key with its value and what is allowed.
+    """
+    try:
+        return section.model_validate(data)
+    except ValidationError as failure:
+        details = failure.errors(include_url=False)
+    messages = list(dict.fromkeys(_explain(detail, data, section) for detail in details))
+    keys = list(dict.fromkeys(_key(detail["loc"], data) for detail in details))
+    place = ", ".join(keys[:8]) + (" ..." if len(keys) > 8 else "")
+    raise error("; ".join(messages[:8]), where=f"{where}: {place}" if where else place, fix=_fix(keys))
+
+
+def _fix(keys: list[str]) -> str:
+    example = keys[0] if keys else "key"
+    return f"correct {example} and run again; 'kd COMMAND --cfg job' prints every key with its value"
+
+
+def _steps(loc: tuple[int | str, ...], data: object) -> Iterator[int | str]:
+    """Follow an error's location through the data, leaving out the tags that pydantic adds for unions."""
+    for position, step in enumerate(loc):
+        if isinstance(data, Mapping) and (step in data or position == len(loc) - 1):
+            data = data.get(step)
+        elif isinstance(data, list) and isinstance(step, int) and step < len(data):
+            data = data[step]
+        else:
+            continue
+        yield step
+
+
+def _key(loc: tuple[int | str, ...], data: object) -> str:
+    return ".".join(map(str, _steps(loc, data))) or "(top level)"
+
+
+def _explain(detail: ErrorDetails, data: object, section: type[BaseModel]) -> str:
+    key, value, context = _key(detail["loc"], data), detail["input"], detail.get("ctx", {})
+    match detail["type"]:
+        case "extra_forbidden":
+            return f"unknown key {key!r}{_nearest(detail['loc'], data, section)}"
+        case "missing":
+            return f"{key} is missing"
+        case "interval":
+            return f"{key} = {_shown(value)} is out of range; allowed: {context['interval']}"
+        case "union_tag_invalid":
+            return f"{key}.kind = {_shown(context['tag'])}; allowed: {context['expected_tags']}"
+        case "union_tag_not_found":
+            return f"{key}.kind is missing"
+        case "literal_error":
+            return f"{key} = {_shown(value)}; allowed: {context['expected']}"
+        case kind if kind in _WANTED:
+            return f"{key} = {_shown(value)} is not {_WANTED[kind]}"
+    return f"{key} = {_shown(value)}: {detail['msg']}"
+
+
+def _shown(value: object) -> str:
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _nearest(loc: tuple[int | str, ...], data: object, section: type[BaseModel]) -> str:
+    known = _known_keys(section, [str(step) for step in loc[:-1]])
+    close = get_close_matches(str(loc[-1]), known, n=1, cutoff=0.6)
+    listed = f"; known here: {', '.join(known)}" if known else ""
+    return f"; did you mean {close[0]!r}?" if close else listed
+
+
+def _known_keys(section: type[BaseModel], path: list[str]) -> list[str]:
+    """The keys that are known where an unknown one stood, looked up in the section's JSON schema."""
+    schema: dict[str, Any] = section.model_json_schema()
+    node = schema
+    for step in path:
+        node = _resolve(node.get("properties", {}).get(step, node), schema)
+        mapping = node.get("discriminator", {}).get("mapping", {})
+        if step in mapping:
+            node = _resolve({"$ref": mapping[step]}, schema)
+    return list(node.get("properties", {}))
+
+
+def _resolve(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    if "$ref" in node:
+        resolved: dict[str, Any] = schema["$defs"][node["$ref"].rsplit("/", 1)[-1]]
+        return resolved
+    return node

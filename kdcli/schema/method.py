@@ -1,0 +1,48 @@
+"""The ``loss``, ``temperature`` and ``alpha`` groups."""
+
+from __future__ import annotations
+
+from typing import Annotated, Generic, Literal, TypeVar
+
+from pydantic import Field
+
+from kdcli.schema.base import Section, Temperature, Weight
+
+Value = TypeVar("Value")
+
+
+class Loss(Section):
+    """The soft term (``hard``: none) and the label smoothing of the hard term."""
+
+    kind: Literal["hard", "kd", "soft_ce", "mse_logits"]
+    label_smoothing: Weight = 0.0
+
+
+class Constant(Section, Generic[Value]):
+    """The same value at every step."""
+
+    kind: Literal["constant"]
+    value: Value
+
+
+class Between(Section, Generic[Value]):
+    """From ``start`` at the first step to ``end`` at the last: linear, half a cosine, or geometric."""
+
+    kind: Literal["linear", "cosine", "exponential"]
+    start: Value
+    end: Value
+
+
+class Switch(Section, Generic[Value]):
+    """``start`` before the fraction ``at`` of the steps, ``end`` from there on."""
+
+    kind: Literal["step"]
+    start: Value
+    end: Value
+    at: Weight
+
+
+TemperatureSchedule = Annotated[
+    Constant[Temperature] | Between[Temperature] | Switch[Temperature], Field(discriminator="kind")
+]
+AlphaSchedule = Annotated[Constant[Weight] | Between[Weight] | Switch[Weight], Field(discriminator="kind")]

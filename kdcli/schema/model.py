@@ -1,0 +1,87 @@
+"""The ``model`` group: one section for each family of networks."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from kdcli.schema.base import Count, Interval, Positive, Probability, Section
+
+
+class Mlp(Section):
+    """Fully connected network with ReLU."""
+
+    kind: Literal["mlp"]
+    hidden: Annotated[list[Count], Field(max_length=32)]
+    dropout: Probability = 0.0
+    input_dropout: Probability = 0.0
+    batch_norm: bool = False
+    max_norm_squared: Positive | None = None
+    init_std: Positive | None = None
+
+
+class Lenet(Section):
+    """LeNet-5 with ReLU."""
+
+    kind: Literal["lenet"]
+
+
+class Cnn(Section):
+    """Small convolutional network: 3x3 convolutions, batch norm, pooling."""
+
+    kind: Literal["cnn"]
+    channels: Annotated[list[Count], Field(min_length=1, max_length=8)]
+
+
+class CifarResnet(Section):
+    """Residual network for small images (He et al. 2015, section 4.2), with a widening factor."""
+
+    kind: Literal["resnet_cifar"]
+    depth: Annotated[int, Interval(8, 1202)]
+    width: Annotated[int, Interval(1, 16)] = 1
+
+
+class Wrn(Section):
+    """Wide residual network (Zagoruyko and Komodakis 2016)."""
+
+    kind: Literal["wrn"]
+    depth: Annotated[int, Interval(10, 1000)]
+    width: Annotated[int, Interval(1, 16)]
+
+
+class Torchvision(Section):
+    """A classification model of torchvision, by its registered name."""
+
+    kind: Literal["torchvision"]
+    name: str
+    pretrained: bool = False
+
+
+class Custom(Section):
+    """The user's own network: ``target`` is ``package.module:factory``, called with ``arguments``."""
+
+    kind: Literal["custom"]
+    target: str
+    arguments: dict[str, Any] = {}
+
+
+Model = Annotated[Mlp | Lenet | Cnn | CifarResnet | Wrn | Torchvision | Custom, Field(discriminator="kind")]
+
+
+def model_label(model: Model) -> str:
+    """Name a network in results: ``mlp_800`` for two equal hidden layers, ``mlp_500x200`` otherwise."""
+    match model:
+        case Mlp(hidden=[first, second]) if first == second:
+            return f"mlp_{first}"
+        case Mlp(hidden=hidden):
+            return "mlp_" + "x".join(map(str, hidden))
+        case CifarResnet(depth=depth, width=width):
+            return f"resnet{depth}" + (f"x{width}" if width > 1 else "")
+        case Wrn(depth=depth, width=width):
+            return f"wrn_{depth}_{width}"
+        case Torchvision(name=name):
+            return name
+        case Custom(target=target):
+            return target
+    return model.kind
