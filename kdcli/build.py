@@ -1,0 +1,277 @@
+"""From a configuration to the objects it names: the one module that knows both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from kdcli import data
+from kdcli.data.normalize import Normalization
+from kdcli.data.order import mix_seed
+from kdcli.data.source import TensorSource
+from kdcli.data.split import split_validation
+from kdcli.data.transfer import select_transfer
+from kdcli.data.types import Dataset, Split
+from kdcli.data.views import View, make_view
+from kdcli.engine.bank import Bank, make_bank
+from kdcli.engine.fit import Fit, FitPlan, MemberPlan
+from kdcli.engine.predict import Validation
+from kdcli.engine.stream import Stream, Targets
+from kdcli.engine.update import AdamWRule, MomentumRampRule, Rule, SgdRule
+from kdcli.errors import MachineError, UsageError
+from kdcli.models import build_model
+from kdcli.objective import Objective, Span
+from kdcli.schedules import (
+    Constant,
+    ConstantRate,
+    Cosine,
+    CosineDecay,
+    Exponential,
+    ExponentialDecay,
+    Linear,
+    LinearDecay,
+    OneCycle,
+    Plateau,
+    RateSchedule,
+    Schedule,
+    Step,
+    StepDecay,
+)
+from kdcli.schema import DistillStudent, Training
+from kdcli.schema import data as data_schema
+from kdcli.schema import method, optimization
+from kdcli.schema.model import Model
+from kdcli.teachers import LiveTargets, TargetTable, Teacher
+
+SMOKE_BATCHES = 2
+SMOKE_EXAMPLES = 256
+_DROPOUT = 1
+_MEMBER_DATA = 2
+
+
+def pick_device(name: str) -> torch.device:
+    """The device that ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps`` means here.
+
+    Raises:
+        MachineError: If it is not there.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(kind for kind, available in there.items() if available))
+    device = torch.device(name)
+    if not there[device.type] or (device.index or 0) >= max(1, torch.cuda.device_count()):
+        raise MachineError(f"device={name} is not available here", where="device", fix="use device=auto or device=cpu")
+    return device
+
+
+@dataclass(frozen=True)
+class Data:
+    """A dataset as a training sees it.
+
+    ``train`` are the indices of the training part, ``transfer`` those that the networks learn from, ``val`` the
+    validation part, all into the dataset's training split, which ``source`` and ``labels`` hold on the device.
+    """
+
+    dataset: Dataset
+    source: TensorSource
+    labels: Tensor
+    test: TensorSource
+    test_labels: Tensor
+    train: Tensor
+    transfer: Tensor
+    val: Tensor
+    view: View
+    normalization: Normalization
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.dataset.classes)
+
+
+def load_dataset(section: data_schema.Dataset) -> Dataset:
+    """The dataset that the section names, decoded once a process."""
+    options = section.model_dump(exclude={"kind", *data_schema.DatasetSection.model_fields})
+    return data.load(section.kind, options)
+
+
+def load_data(
+    section: data_schema.Dataset, transfer: data_schema.Transfer, device: torch.device, *, smoke: bool, batch_size: int
+) -> Data:
+    """Load a dataset, cut its validation part, select the transfer set, and put it all on the device."""
+    dataset = load_dataset(section)
+    train, val = _cut_validation(dataset, section)
+    normalization = Normalization.of(dataset.train.subset(train), dataset.kind)
+    chosen = select_transfer(
+        dataset.train.labels, train,
+        fraction=transfer.fraction, omit=transfer.omit, only=transfer.only, seed=transfer.seed,
+    )  # fmt: skip
+    test = dataset.test
+    if smoke:
+        chosen, val, test = chosen[: SMOKE_BATCHES * batch_size], _few(val), _few_of(test)
+    return Data(
+        dataset=dataset,
+        source=TensorSource(dataset.train.inputs, device),
+        labels=dataset.train.labels.to(device),
+        test=TensorSource(test.inputs, device),
+        test_labels=test.labels,
+        train=train,
+        transfer=chosen,
+        val=val,
+        view=make_view(section.views, section.view_pixels, dataset.kind),
+        normalization=normalization.to(device),
+    )
+
+
+def _few(indices: Tensor) -> Tensor:
+    return indices[: SMOKE_BATCHES * SMOKE_EXAMPLES]
+
+
+def _few_of(split: Split) -> Split:
+    return split.subset(_few(torch.arange(len(split))))
+
+
+def _cut_validation(dataset: Dataset, section: data_schema.Dataset) -> tuple[Tensor, Tensor]:
+    if dataset.validation is not None and section.val_fraction > 0:
+        everything = torch.ones(len(dataset.train), dtype=torch.bool)
+        everything[dataset.validation] = False
+        return everything.nonzero().squeeze(1), dataset.validation
+    return split_validation(dataset.train.labels, section.val_fraction, section.val_seed)
+
+
+def build_network(model: Model, dataset: Dataset, seed: int) -> nn.Module:
+    """The network a ``model`` section names, for this dataset, with the initial weights of ``seed``."""
+    options = model.model_dump(exclude={"kind"})
+    return build_model(model.kind, dataset.input_shape, len(dataset.classes), options, seed=seed)
+
+
+def build_schedule(section: method.TemperatureSchedule | method.AlphaSchedule) -> Schedule:
+    """A temperature or alpha at every step."""
+    if isinstance(section, method.Constant):
+        return Constant(section.value)
+    if isinstance(section, method.Switch):
+        return Step(section.start, section.end, section.at)
+    kinds = {"linear": Linear, "cosine": Cosine, "exponential": Exponential}
+    return kinds[section.kind](section.start, section.end)
+
+
+def build_rate(section: optimization.LrSchedule) -> RateSchedule | Plateau:
+    """The learning rate's factor at every step."""
+    match section:
+        case optimization.ConstantRate():
+            return ConstantRate()
+        case optimization.ExponentialDecay(gamma=gamma):
+            return ExponentialDecay(gamma)
+        case optimization.StepDecay(every=every, gamma=gamma):
+            return StepDecay(every, gamma)
+        case optimization.Warmed(kind="linear", warmup=warmup, end=end):
+            return LinearDecay(warmup, end)
+        case optimization.Warmed(warmup=warmup, end=end):
+            return CosineDecay(warmup, end)
+        case optimization.OneCycle(warmup=warmup, start=start, end=end):
+            return OneCycle(warmup, start, end)
+    return Plateau(section.factor, section.patience, section.threshold, section.min_factor)
+
+
+def build_rule(section: optimization.Optimizer) -> Rule:
+    """The optimizer's update rule."""
+    match section:
+        case optimization.Sgd():
+            return SgdRule(section.momentum, section.nesterov, section.weight_decay)
+        case optimization.MomentumRamp():
+            return MomentumRampRule(section.start, section.end, section.ramp_epochs)
+    return AdamWRule(section.beta1, section.beta2, section.eps, section.weight_decay)
+
+
+def member_plan(config: Training) -> MemberPlan:
+    """What is a network's own within its cohort; without a soft term its alpha is 0 throughout."""
+    hard = config.loss.kind == "hard"
+    return MemberPlan(
+        rule=build_rule(config.optimizer),
+        lr=config.optimizer.lr,
+        rate=build_rate(config.lr_schedule),
+        temperature=Constant(1.0) if hard else build_schedule(config.temperature),
+        alpha=Constant(0.0) if hard else build_schedule(config.alpha),
+    )
+
+
+def _span(schedule: Schedule) -> Span:
+    ends = (schedule.value(0, 2), schedule.value(1, 2))
+    return Span(min(ends), max(ends))
+
+
+def build_objective(configs: Sequence[Training], plans: Sequence[MemberPlan]) -> Objective:
+    """One objective for a cohort; its networks agree on the loss, those without a soft term apart."""
+    soft = [config for config in configs if config.loss.kind != "hard"]
+    return Objective(
+        spans=tuple(_span(plan.alpha) for plan in plans),
+        soft_loss=soft[0].loss.kind if soft else None,
+        ensemble=soft[0].ensemble if soft and isinstance(soft[0], DistillStudent) else "arithmetic",
+        label_smoothing=tuple(config.loss.label_smoothing for config in configs),
+    )
+
+
+def build_targets(teacher: Teacher, loaded: Data, epochs: int) -> Targets:
+    """Ask the teacher once about every view, or in every step where the training would not see them all."""
+    if loaded.view.count > epochs:
+        return LiveTargets(teacher)
+    return TargetTable.ask(teacher, loaded.source, loaded.transfer, loaded.view)
+
+
+def member_indices(loaded: Data, config: Training, members: int) -> list[Tensor]:
+    """What each member of an ensemble sees: one tensor for all, or one for each (a bootstrap sample, or a part)."""
+    how = getattr(config, "members_data", "all")
+    if how == "all" or members == 1:
+        return [loaded.transfer]
+    size = len(loaded.transfer)
+    draw = torch.Generator().manual_seed(mix_seed(_MEMBER_DATA, config.data_seed))
+    if how == "bootstrap":
+        return [loaded.transfer[torch.randint(size, (size,), generator=draw)] for _ in range(members)]
+    if size < 2 * members:
+        raise UsageError(
+            f"{size} examples cannot be parted among {members} members", where="members_data", fix="use fewer members"
+        )
+    return list(loaded.transfer[torch.randperm(size, generator=draw)][: size // members * members].view(members, -1))
+
+
+def build_bank(configs: Sequence[Training], loaded: Data) -> Bank:
+    """The networks of a cohort, one for each configuration, with their initial weights."""
+    nets = [build_network(config.model, loaded.dataset, config.seed) for config in configs]
+    seeds = [mix_seed(_DROPOUT, config.seed) for config in configs]
+    return make_bank(nets, seeds, loaded.labels.device, compiled=configs[0].compile)
+
+
+def build_fit(
+    configs: Sequence[Training], loaded: Data, bank: Bank, teacher: Teacher | None, epoch_examples: int | None = None
+) -> Fit:
+    """The training of a cohort, whose configurations agree in all but what a member may own.
+
+    Args:
+        configs: One for each network of ``bank``.
+        loaded: Their data.
+        bank: The networks.
+        teacher: Who answers the soft term and the comparison on validation, if anybody.
+        epoch_examples: See ``Stream``.
+    """
+    config, device = configs[0], loaded.labels.device
+    plans = [member_plan(each) for each in configs]
+    objective = build_objective(configs, plans)
+    targets = build_targets(teacher, loaded, config.epochs) if teacher is not None and objective.uses_teacher else None
+    indices = [each.to(device) for each in member_indices(loaded, config, len(configs))]
+    stream = Stream(
+        loaded.source, loaded.labels, indices, loaded.view, loaded.normalization,
+        config.batch_size, config.data_seed, targets, epoch_examples,
+    )  # fmt: skip
+    plan = FitPlan(plans, config.epochs, config.early_stopping, bf16=config.precision == "bf16")
+    return Fit(bank, stream, objective, plan, _validation(loaded, teacher))
+
+
+def _validation(loaded: Data, teacher: Teacher | None) -> Validation | None:
+    if len(loaded.val) == 0:
+        return None
+    log_probs = None if teacher is None else teacher.log_probs(loaded.source, loaded.val)
+    labels = loaded.labels.cpu()[loaded.val]
+    return Validation(loaded.source, loaded.val, labels, loaded.normalization, log_probs)

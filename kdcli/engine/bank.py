@@ -1,0 +1,182 @@
+"""The networks of a cohort behind one interface: stacked into one program where that is faithful and faster, else in turn.
+
+Shapes: K networks, B examples, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from kdcli.models.dropout import set_generator
+from kdcli.models.mlp import Mlp
+from kdcli.models.mlp_stack import MlpStack
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Parameters that one call of an optimizer updates: those of one network, or a stack of them.
+
+    ``members`` are the networks they belong to, in the order of the first dimension where there are several.
+    """
+
+    members: tuple[int, ...]
+    tensors: tuple[nn.Parameter, ...]
+
+    def share(self, position: int) -> tuple[Tensor, ...]:
+        """The tensors of the network at ``position`` of a stack, as views."""
+        return tuple(tensor[position] for tensor in self.tensors)
+
+
+class Bank(Protocol):
+    """K networks that see the same batch, or each its own."""
+
+    size: int
+    generators: list[torch.Generator]
+
+    def logits(self, inputs: Tensor, *, own: bool = False) -> Tensor:
+        """Logits ``(K, B, C)`` for ``inputs`` of shape ``(B, ...)``, or ``(K, B, ...)`` where ``own`` is true."""
+
+    def train(self, mode: bool) -> None:
+        """Set all networks to training or to evaluation."""
+
+    def parameters(self) -> list[Parameters]:
+        """All trainable parameters, grouped as an optimizer can update them."""
+
+    def state(self, member: int) -> dict[str, Tensor]:
+        """One network's tensors under its own state_dict names, without copying."""
+
+    def load(self, member: int, state: Mapping[str, Tensor]) -> None:
+        """Copy tensors into one network."""
+
+    def constrain(self) -> None:
+        """Project the weights onto the constraints that their networks have, after an update."""
+
+
+def make_bank(nets: Sequence[nn.Module], seeds: Sequence[int], device: torch.device, *, compiled: bool) -> Bank:
+    """Put networks of one architecture together; each draws its dropout from its own generator.
+
+    Args:
+        nets: Networks that differ in nothing but their weights.
+        seeds: One seed for each network's generator.
+        device: Where they train.
+        compiled: Whether to pass the forward pass through torch.compile.
+    """
+    generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+    moved = [net.to(device) for net in nets]
+    mlps = [net for net in moved if isinstance(net, Mlp)]
+    if len(nets) > 1 and len(mlps) == len(nets):
+        return StackedBank(MlpStack(mlps).to(device), generators, compiled=compiled)
+    return InTurnBank(moved, generators, compiled=compiled)
+
+
+class StackedBank:
+    """Fully connected networks as one program: their first layer is one wide matrix product."""
+
+    def __init__(self, stack: MlpStack, generators: list[torch.Generator], *, compiled: bool) -> None:
+        self.size = len(generators)
+        self.generators = generators
+        self._stack = stack
+        stack.generators = generators
+        self._forward = torch.compile(stack) if compiled else stack
+
+    def logits(self, inputs: Tensor, *, own: bool = False) -> Tensor:
+        """See Bank."""
+        result: Tensor = self._forward(inputs, own=own)
+        return result
+
+    def train(self, mode: bool) -> None:
+        """See Bank."""
+        self._stack.train(mode)
+
+    def parameters(self) -> list[Parameters]:
+        """See Bank."""
+        return [Parameters(tuple(range(self.size)), tuple(self._stack.parameters()))]
+
+    def state(self, member: int) -> dict[str, Tensor]:
+        """See Bank."""
+        return self._stack.member_state(member)
+
+    def load(self, member: int, state: Mapping[str, Tensor]) -> None:
+        """See Bank."""
+        self._stack.load_member_state(member, state)
+
+    def constrain(self) -> None:
+        """See Bank."""
+        self._stack.constrain()
+
+
+class InTurnBank:
+    """Networks of any kind, one after another on the same batch; one network alone is a bank of this kind."""
+
+    def __init__(self, nets: list[nn.Module], generators: list[torch.Generator], *, compiled: bool) -> None:
+        self.size = len(nets)
+        self.generators = generators
+        self._nets = nets
+        for net, generator in zip(nets, generators, strict=True):
+            set_generator(net, generator)
+        self._foreign_noise = [_draws_global_noise(net) for net in nets]
+        self._forwards = [torch.compile(net) if compiled else net for net in nets]
+
+    def logits(self, inputs: Tensor, *, own: bool = False) -> Tensor:
+        """See Bank."""
+        return torch.stack([self._one(member, inputs[member] if own else inputs) for member in range(self.size)])
+
+    def _one(self, member: int, inputs: Tensor) -> Tensor:
+        if not self._foreign_noise[member]:
+            result: Tensor = self._forwards[member](inputs)
+            return result
+        with global_noise_from(self.generators[member]):
+            result = self._forwards[member](inputs)
+        return result
+
+    def train(self, mode: bool) -> None:
+        """See Bank."""
+        for net in self._nets:
+            net.train(mode)
+
+    def parameters(self) -> list[Parameters]:
+        """See Bank."""
+        return [
+            Parameters((member,), tuple(p for p in net.parameters() if p.requires_grad))
+            for member, net in enumerate(self._nets)
+        ]
+
+    def state(self, member: int) -> dict[str, Tensor]:
+        """See Bank."""
+        return dict(self._nets[member].state_dict())
+
+    def load(self, member: int, state: Mapping[str, Tensor]) -> None:
+        """See Bank."""
+        self._nets[member].load_state_dict(state)
+
+    def constrain(self) -> None:
+        """See Bank."""
+        for net in self._nets:
+            if isinstance(net, Mlp):
+                net.constrain()
+
+
+def _draws_global_noise(net: nn.Module) -> bool:
+    """Whether a network may draw from torch's global generator: our own do not, any other might."""
+    return not type(net).__module__.startswith("kdcli.models.")
+
+
+@contextmanager
+def global_noise_from(generator: torch.Generator) -> Iterator[None]:
+    """Let torch's global generator go on where ``generator`` stands, and hand its new state back."""
+    kind = generator.device.type
+    devices = [generator.device] if kind == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        if kind == "cuda":
+            torch.cuda.set_rng_state(generator.get_state(), generator.device)
+        else:
+            torch.set_rng_state(generator.get_state())
+        yield
+        after = torch.cuda.get_rng_state(generator.device) if kind == "cuda" else torch.get_rng_state()
+        generator.set_state(after)

@@ -1,0 +1,117 @@
+"""A teacher, one network or several, and its answers.
+
+Shapes: M member networks, N examples, V views, B examples of a batch, C classes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from kdcli.data.normalize import Normalization
+from kdcli.data.source import TensorSource
+from kdcli.data.views import View
+from kdcli.errors import DivergedError
+from kdcli.losses import combine_members
+
+BATCH = 2000
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """Trained networks that are asked and never changed: in evaluation mode, without gradients.
+
+    Args:
+        networks: The members, moved to the device they answer on.
+        normalizations: Each member's own.
+        ensemble: ``arithmetic`` or ``geometric`` mean of the members' distributions.
+    """
+
+    networks: Sequence[nn.Module]
+    normalizations: Sequence[Normalization]
+    ensemble: str
+
+    def __post_init__(self) -> None:
+        """Freeze the members."""
+        for network in self.networks:
+            network.eval().requires_grad_(False)
+
+    # no_grad and not inference_mode: a loss on inference tensors could not save them for its backward pass.
+    @torch.no_grad()
+    def logits(self, raw: Tensor) -> Tensor:
+        """What every member says of raw inputs ``(B, ...)``: logits ``(M, B, C)``, float32."""
+        pairs = zip(self.networks, self.normalizations, strict=True)
+        return torch.stack([network(normalization(raw)).float() for network, normalization in pairs])
+
+    def log_probs(self, source: TensorSource, indices: Tensor) -> Tensor:
+        """The combined distribution at temperature 1, as log-probabilities ``(N, C)`` on the CPU."""
+        parts = [
+            combine_members(self.logits(source.gather(part)), 1.0, self.ensemble).log_softmax(-1).cpu()
+            for part in indices.split(BATCH)
+        ]
+        return _finite(torch.cat(parts))
+
+    def sha256(self) -> str:
+        """A hash of all members' tensors, names included."""
+        return weights_sha256([network.state_dict() for network in self.networks])
+
+
+def weights_sha256(states: Sequence[dict[str, Tensor]]) -> str:
+    """SHA-256 over the names, types, shapes and bytes of networks' tensors, in order."""
+    digest = hashlib.sha256()
+    for state in states:
+        for name, tensor in state.items():
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class TargetTable:
+    """A teacher's logits for every (view, example) pair, asked once: shape ``(M, V * N, C)``."""
+
+    table: Tensor
+    num_examples: int
+
+    @classmethod
+    def ask(cls, teacher: Teacher, source: TensorSource, indices: Tensor, view: View) -> TargetTable:
+        """Ask ``teacher`` about every view of the examples at ``indices``.
+
+        Raises:
+            DivergedError: If an answer is not finite.
+        """
+        answers = []
+        for number in range(view.count):
+            for part in indices.split(BATCH):
+                raw = view.apply(source.gather(part), torch.full_like(part, number))
+                answers.append(teacher.logits(raw))
+        return cls(_finite(torch.cat(answers, dim=1)), len(indices))
+
+    def logits(self, positions: Tensor, views: Tensor, inputs: Tensor) -> Tensor:
+        """Logits ``(M, B, C)``; see engine.stream.Targets."""
+        return self.table[:, views * self.num_examples + positions]
+
+
+@dataclass(frozen=True)
+class LiveTargets:
+    """A teacher that is asked in every step, where asking about every view first would cost more."""
+
+    teacher: Teacher
+
+    def logits(self, positions: Tensor, views: Tensor, inputs: Tensor) -> Tensor:
+        """Logits ``(M, B, C)``; see engine.stream.Targets."""
+        return self.teacher.logits(inputs)
+
+
+def _finite(answers: Tensor) -> Tensor:
+    if not bool(answers.isfinite().all()):
+        raise DivergedError(
+            "the teacher's answers are not finite (NaN or infinity)",
+            where="teacher",
+            fix="choose another teacher; 'kd evaluate run=RUN' shows what this one says",
+        )
+    return answers
