@@ -1,0 +1,102 @@
+"""A cohort's checkpoints while it trains, and each network's own, cut from the cohort's when it is done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from kdcli import checkpoint
+from kdcli.build import Data
+from kdcli.engine.fit import Fit
+from kdcli.program.slots import Program, Slot
+from kdcli.rundir import MetricsFile
+from kdcli.schema.card import NetworkCard
+from kdcli.schema.results import Selected
+from kdcli.trained import make_card
+
+SAVE_SHARE = 0.05
+"""Saving takes at most this share of the time: an epoch of a small network is shorter than its checkpoint."""
+
+
+class Saver:
+    """Commits a cohort's checkpoints: as often as its share of the time allows, and whenever it must.
+
+    A network that trains alone needs no cohort directory: its commits are its run's own checkpoints.
+    """
+
+    def __init__(self, program: Program, fit: Fit, data: Data, metrics: Sequence[MetricsFile]) -> None:
+        self._program, self._fit, self._data, self._metrics = program, fit, data, metrics
+        self._last = time.monotonic()
+        self._cost = 0.0
+
+    def due(self) -> bool:
+        """Whether enough time has passed since the last commit."""
+        return time.monotonic() - self._last >= self._cost / SAVE_SHARE
+
+    def save(self, wall_seconds: float) -> None:
+        """Commit everything that a later process needs to go on from here."""
+        started = time.monotonic()
+        for metrics in self._metrics:
+            metrics.sync()
+        store, fit, slots = self._program.store, self._fit, self._program.slots
+        state = {
+            "fit": fit.state(),
+            "metrics": [metrics.offset for metrics in self._metrics],
+            "wall_seconds": wall_seconds,
+        }
+        if self._program.alone:
+            state |= _described(slots[0], self._data, fit.epoch - 1, fit.step)
+        pointer = checkpoint.commit(store, fit.step, fit.tensors(), state)
+        checkpoint.point(store, "last", pointer)
+        if self._program.alone:
+            commit_best(slots[0], fit, 0, self._data, pointer)
+        checkpoint.prune(store)
+        self._last = time.monotonic()
+        self._cost = self._last - started
+
+
+def commit_best(slot: Slot, fit: Fit, k: int, data: Data, last: checkpoint.Pointer | None) -> Selected | None:
+    """Let best.json of a network's run name its best weights, which may be those that ``last`` names."""
+    standing = fit.standings[k]
+    if standing.best_epoch is None:
+        return None
+    store = slot.run.path / "checkpoints"
+    if last is not None and standing.best_step == fit.step:
+        pointer = last
+        checkpoint.point(store, "best", pointer)
+    else:
+        pointer = _commit(slot, "best", fit.best[k], data, standing.best_epoch, standing.best_step)
+    return Selected(checkpoint=pointer.dir, epoch=standing.best_epoch, by="best")
+
+
+def commit_last(program: Program, k: int, fit: Fit, data: Data) -> tuple[checkpoint.Pointer, Selected]:
+    """Let last.json of a network's run name its last weights: of the last epoch, or of when it stopped early.
+
+    The last checkpoint of a network that trained alone is there already.
+    """
+    standing, slot = fit.standings[k], program.slots[k]
+    epoch, step = fit.epoch - 1, fit.step
+    if standing.stopped_epoch is not None:
+        epoch, step = standing.stopped_epoch, standing.stopped_step
+    if program.alone:
+        pointer = checkpoint.read_pointer(program.store, "last")
+    else:
+        pointer = _commit(slot, "last", fit.last_weights(k), data, epoch, step)
+    return pointer, Selected(checkpoint=pointer.dir, epoch=epoch, by="last")
+
+
+def _commit(
+    slot: Slot, name: checkpoint.PointerName, weights: Mapping[str, Tensor], data: Data, epoch: int, step: int
+) -> checkpoint.Pointer:
+    store: Path = slot.run.path / "checkpoints"
+    pointer = checkpoint.commit(store, step, {"model": weights}, _described(slot, data, epoch, step))
+    checkpoint.point(store, name, pointer)
+    return pointer
+
+
+def _described(slot: Slot, data: Data, epoch: int, step: int) -> dict[str, object]:
+    card: NetworkCard = make_card(slot.config.model, data.dataset, data.normalization)
+    return {"card": card.model_dump(), "epoch": epoch, "step": step}

@@ -1,0 +1,90 @@
+"""The teacher of a run that was distilled earlier, found again and asked again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from kdcli.errors import CheckpointError, KDError, UsageError
+from kdcli.program.subjects import Exam, Subject
+from kdcli.program.teaching import check_teacher, load_teacher
+from kdcli.rundir import RunDir, resolve_run
+from kdcli.schema import DistillStudent
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a teacher says at temperature 1 of the parts of an exam: log-probabilities ``(N, C)`` on the CPU."""
+
+    sha256: str
+    test: Tensor
+    train: Tensor
+
+
+class PastTeachers:
+    """Asks the teachers of runs that were distilled; runs of one teacher with one exam share its answers.
+
+    Args:
+        device: Where the teachers answer.
+        trust_code: Whether a custom model's code may be imported.
+        say: Told in one line of a teacher that cannot be asked any more.
+    """
+
+    def __init__(self, device: torch.device, *, trust_code: bool, say: Callable[[str], None]) -> None:
+        self._device, self._trust_code, self._say = device, trust_code, say
+        self._asked: dict[tuple[object, ...], Answers] = {}
+
+    def answers(self, subject: Subject, exam: Exam) -> Answers | None:
+        """What the teacher of a run says; None where it had none, or where that is not there as it was."""
+        if not isinstance(subject.config, DistillStudent):
+            return None
+        try:
+            runs = teacher_runs(subject, subject.config)
+            key = (*(run.path for run in runs), subject.config.ensemble, exam)
+            if key not in self._asked:
+                self._asked[key] = self._ask(runs, subject.config, exam)
+            _check_unchanged(subject, self._asked[key])
+        except KDError as problem:
+            self._say(f"{subject.run.path} is not compared with its teacher: {problem.what}")
+            return None
+        return self._asked[key]
+
+    def _ask(self, runs: Sequence[RunDir], config: DistillStudent, exam: Exam) -> Answers:
+        loaded = load_teacher(runs, self._device, ensemble=config.ensemble, trust_code=self._trust_code)
+        check_teacher(loaded, exam.data)
+        test, train = (loaded.teacher.log_probs(part.source, part.indices) for part in (exam.test, exam.train))
+        return Answers(loaded.teacher.sha256(), test, train)
+
+
+def teacher_runs(subject: Subject, config: DistillStudent) -> list[RunDir]:
+    """The runs that taught a run: those that its summary names, or where it has none its configuration.
+
+    Raises:
+        UsageError: They are not there any more, or which they were is not recorded.
+        CheckpointError: A damaged record.
+    """
+    if subject.summary is not None and subject.summary.teacher is not None:
+        return [_recorded(path, subject.run) for path in subject.summary.teacher.run]
+    names = [config.teacher] if isinstance(config.teacher, str) else config.teacher
+    if "latest" in names:
+        raise UsageError("it was the latest teacher when the training began, and which that was is not recorded")
+    root, smoke = Path(config.output_dir), subject.run.record.smoke
+    return [resolve_run(name, root=root, purpose="teacher", smoke=smoke) for name in names]
+
+
+def _recorded(path: str, run: RunDir) -> RunDir:
+    """A run by the path recorded in another: seen from here, or from where that one's outputs are now."""
+    for folder in (Path(), *run.path.resolve().parents):
+        if (folder / path / "run.json").exists():
+            return RunDir.open(folder / path)
+    raise UsageError(f"{path} is not there any more")
+
+
+def _check_unchanged(subject: Subject, answers: Answers) -> None:
+    taught = None if subject.summary is None else subject.summary.teacher
+    if taught is not None and answers.sha256 != taught.sha256:
+        raise CheckpointError(f"the weights of {', '.join(taught.run)} are not those that taught it")

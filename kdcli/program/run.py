@@ -1,0 +1,142 @@
+"""Running a cohort in its directories: status, signals, display and resume around the one training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kdcli import checkpoint
+from kdcli.build import Data, build_fit
+from kdcli.engine.bank import Bank
+from kdcli.engine.fit import Fit
+from kdcli.errors import DivergedError, Interrupted, KDError
+from kdcli.program.finish import Outcome, conclude
+from kdcli.program.signals import stop_request
+from kdcli.program.slots import Program, Slot
+from kdcli.program.train import Clock, restore, train
+from kdcli.rundir import RunDir, RunLock, create_child, describe_environment
+from kdcli.schema import Evaluate, Training
+from kdcli.teachers import Teacher
+
+if TYPE_CHECKING:
+    from kdcli.report.display import Display
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How runs are carried out, whatever they compute.
+
+    Args:
+        argv: The command line, for the record.
+        overrides: Its ``key=value`` arguments.
+        smoke: Two batches of every phase.
+        display: Opens the display of a training: title, names of the networks, epochs, the teacher's val/top1.
+        say: Shows one line.
+    """
+
+    argv: Sequence[str]
+    overrides: Sequence[str]
+    smoke: bool
+    display: Callable[[str, Sequence[str], int, float | None], Display]
+    say: Callable[[str], None]
+
+    def contents(self, config: Training | Evaluate) -> dict[str, Any]:
+        """What a run directory holds from its first moment."""
+        return {
+            "label": None,
+            "smoke": self.smoke,
+            "argv": self.argv,
+            "config": config.model_dump(),
+            "overrides": self.overrides,
+            "environment": describe_environment(config.device),
+        }
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A cohort that has been trained: what became of each network, and what it was trained with."""
+
+    outcomes: Sequence[Outcome]
+    fit: Fit
+    data: Data
+    wall_seconds: float
+
+
+def child(parent: RunDir, name: str, config: Training, manner: Manner) -> RunDir:
+    """A run inside another one: the one that is there, when a program goes on, or a new one."""
+    path = parent.path / name
+    if (path / "run.json").exists():
+        return RunDir.open(path)
+    return create_child(parent, name, command=parent.record.command, **manner.contents(config))
+
+
+def run_cohort(
+    program: Program, data: Data, bank: Bank, teacher: Teacher | None, manner: Manner, *, title: str
+) -> Finished:
+    """Train a cohort from where its store stands, and conclude it.
+
+    Raises:
+        Interrupted: If it was asked to stop; its state is saved.
+    """
+    clock = Clock()
+    configs = [slot.config for slot in program.slots]
+    fit = build_fit(configs, data, bank, teacher, program.epoch_examples)
+    if checkpoint.has_commits(program.store):
+        note = restore(program, fit, clock)
+        manner.say(f"going on from epoch {fit.epoch + 1}, step {fit.step}" + (f" ({note})" if note else ""))
+    names = [slot.name for slot in program.slots]
+    with stop_request() as stop, manner.display(title, names, fit.plan.epochs, _teacher_top1(fit)) as display:
+        train(program, fit, data, display, stop, clock)
+    return Finished(conclude(program, fit, data), fit, data, clock.seconds())
+
+
+def _teacher_top1(fit: Fit) -> float | None:
+    validation = fit.validation
+    if validation is None or validation.teacher_log_probs is None:
+        return None
+    return float((validation.teacher_log_probs.argmax(1) == validation.labels).double().mean())
+
+
+def diverged(slot: Slot, fit: Fit, k: int) -> DivergedError:
+    """The error that says where a network's training left the finite numbers."""
+    at = fit.standings[k].divergence
+    assert at is not None
+    values = {"lr": at.lr, "temperature": at.temperature, "alpha": at.alpha}
+    terms = {"total": at.total, "hard": at.hard, "soft": at.soft}
+    shown = ", ".join(f"{name} {value:g}" for name, value in {**values, **terms}.items() if value is not None)
+    return DivergedError(
+        f"the training of {slot.name} diverged in epoch {at.epoch + 1}, step {at.step}: {shown}",
+        where=str(slot.run.path),
+        fix="lower optimizer.lr; the weights before that step are untouched, and the last checkpoint is still there",
+    )
+
+
+@contextmanager
+def recorded(runs: Sequence[RunDir]) -> Iterator[None]:
+    """Hold the first of these directories, and keep the status of all of them true if what happens inside fails.
+
+    What ends well sets its own status, when its summary is there.
+    """
+    with RunLock(runs[0].path):
+        for run in runs:
+            run.set_status("running")
+        try:
+            yield
+        except BaseException as error:
+            status = _status_of(error)
+            for run in runs:
+                if run.record.status == "running":
+                    run.set_status(status, error if isinstance(error, KDError) else _unexpected(error))
+            raise
+
+
+def _status_of(error: BaseException) -> Any:
+    if isinstance(error, Interrupted | KeyboardInterrupt):
+        return "interrupted"
+    return "diverged" if isinstance(error, DivergedError) else "failed"
+
+
+def _unexpected(error: BaseException) -> KDError:
+    return KDError(f"{type(error).__name__}: {error}")

@@ -1,0 +1,90 @@
+"""What trains together: the networks of a cohort, each with the run its results go to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from kdcli.rundir import RunDir
+from kdcli.schema import DistillStudent, Training, TrainTeacher
+from kdcli.schema.data import Transfer
+from kdcli.schema.method import AlphaSchedule, Constant, Loss, TemperatureSchedule
+
+ENSEMBLE_SEED_STEP = 1000
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One network of a cohort: its name on the screen, its own configuration, and its run."""
+
+    name: str
+    config: Training
+    run: RunDir
+
+
+@dataclass(frozen=True)
+class Program:
+    """A cohort, and the directory that holds its checkpoints while it trains.
+
+    ``epoch_examples`` makes an epoch as long as another training's, see ``engine.stream.Stream``.
+    """
+
+    slots: Sequence[Slot]
+    store: Path
+    epoch_examples: int | None = None
+
+    @property
+    def alone(self) -> bool:
+        """Whether the one network's checkpoints are the program's."""
+        return len(self.slots) == 1
+
+
+T = TypeVar("T", bound=Training)
+
+
+def for_smoke(config: T) -> T:
+    """The configuration of a smoke run: one epoch; its data are cut when they are loaded."""
+    return config.model_copy(update={"epochs": 1, "early_stopping": None})
+
+
+def member_configs(config: TrainTeacher) -> list[TrainTeacher]:
+    """The configurations of an ensemble's members: member k has seed 1000 * seed + k."""
+    if config.members == 1:
+        return [config]
+    seeds = [ENSEMBLE_SEED_STEP * config.seed + k for k in range(config.members)]
+    return [config.model_copy(update={"seed": seed}) for seed in seeds]
+
+
+def baseline_config(config: DistillStudent) -> DistillStudent:
+    """The same student, seed, steps and batches without the teacher.
+
+    Where the transfer set has no labels, the baseline learns from the whole training set instead.
+    """
+    transfer = config.transfer
+    if not transfer.labels:
+        transfer = type(transfer)(kind="training_set")
+    smoothing = config.loss.label_smoothing
+    return config.model_copy(
+        update={"loss": Loss(kind="hard", label_smoothing=smoothing), "transfer": transfer, "baseline": False}
+    )
+
+
+def teacher_names(config: DistillStudent) -> list[str]:
+    """The RUNs that ``teacher=`` names."""
+    return [config.teacher] if isinstance(config.teacher, str) else config.teacher
+
+
+def sees_the_same(first: Training, second: Training) -> bool:
+    """Whether two trainings read the same examples, with or without labels, so that they can share a cohort."""
+    return _with_labels(first) == _with_labels(second)
+
+
+def _with_labels(config: Training) -> Transfer:
+    return config.transfer.model_copy(update={"labels": True})
+
+
+def schedule_value(schedule: TemperatureSchedule | AlphaSchedule) -> float | str:
+    """How results name a temperature or alpha: the number, or the schedule's kind."""
+    return float(schedule.value) if isinstance(schedule, Constant) else schedule.kind

@@ -1,0 +1,169 @@
+"""``kd distill-student``: students and their undistilled baselines, as one cohort where they see the same batches."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from kdcli.build import Data, build_bank, load_data, pick_device
+from kdcli.engine.bank import Bank
+from kdcli.metrics import gap_closed, mcnemar
+from kdcli.program.finish import measured, summarise
+from kdcli.program.run import Finished, Manner, child, diverged, recorded, run_cohort
+from kdcli.program.slots import Program, Slot, baseline_config, for_smoke, sees_the_same
+from kdcli.program.teaching import LoadedTeacher, answers_on_test, check_teacher, load_teacher, teacher_summary
+from kdcli.rundir import RunDir, create_run
+from kdcli.schema import DistillStudent
+from kdcli.schema.results import BaselineSummary, Summary
+
+COMMAND = "distill-student"
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Students that one teacher teaches on the same batches, and the baselines that train beside them.
+
+    ``baseline_of`` names the baseline of each student that has one here.
+    """
+
+    students: Sequence[Slot]
+    baselines: Sequence[Slot]
+    baseline_of: Mapping[str, str]
+
+    def together(self) -> list[Slot]:
+        """Those that form the cohort: the students, and the baselines that see what they see."""
+        config = self.students[0].config
+        return [*self.students, *(slot for slot in self.baselines if sees_the_same(config, slot.config))]
+
+    def apart(self) -> list[Slot]:
+        """The baselines that see other examples, and so train by themselves."""
+        return [slot for slot in self.baselines if not sees_the_same(self.students[0].config, slot.config)]
+
+
+@dataclass(frozen=True)
+class Classroom:
+    """What a lesson needs besides its runs, made before any directory is."""
+
+    teacher: LoadedTeacher
+    sha256: str
+    data: Data
+    bank: Bank
+
+
+def distill_student(
+    config: DistillStudent, teacher_runs: Sequence[RunDir], manner: Manner, run: RunDir | None = None
+) -> RunDir:
+    """Distil the teacher into what the configuration names, in a new run or on from where ``run`` stands."""
+    config = for_smoke(config) if manner.smoke else config
+    baseline = baseline_config(config) if config.baseline else None
+    beside = [baseline] if baseline is not None and sees_the_same(config, baseline) else []
+    room = open_classroom([config, *beside], teacher_runs, manner)
+    run = run or create_run(Path(config.output_dir), COMMAND, **manner.contents(config))
+    manner.say(f"{COMMAND} {run.path}")
+    student, baselines = Slot("student", config, run), []
+    if baseline is not None:
+        baselines.append(Slot("baseline", baseline, child(run, "baseline", baseline, manner)))
+    lesson = Lesson([student], baselines, {"student": slot.name for slot in baselines})
+    store = run.checkpoints if len(lesson.together()) == 1 else run.path / "cohort"
+    finished = teach(lesson, room, store, manner)
+    if run.record.status == "diverged":
+        raise diverged(student, finished[0].fit, 0)
+    return run
+
+
+def open_classroom(configs: Sequence[DistillStudent], teacher_runs: Sequence[RunDir], manner: Manner) -> Classroom:
+    """Load the teacher and the data, see that they fit, and build the networks of the cohort."""
+    config = configs[0]
+    device = pick_device(config.device)
+    teacher = load_teacher(teacher_runs, device, ensemble=config.ensemble, trust_code=config.trust_code)
+    data = _load(config, device, manner)
+    check_teacher(teacher, data)
+    return Classroom(teacher, teacher.teacher.sha256(), data, build_bank(configs, data))
+
+
+def _load(config: DistillStudent, device: torch.device, manner: Manner) -> Data:
+    return load_data(config.dataset, config.transfer, device, smoke=manner.smoke, batch_size=config.batch_size)
+
+
+def teach(lesson: Lesson, room: Classroom, store: Path, manner: Manner) -> list[Finished]:
+    """Train a lesson's cohort, then the baselines that are apart, and write all their summaries."""
+    with recorded([slot.run for slot in (*lesson.students, *lesson.baselines)]):
+        log_probs = answers_on_test(room.teacher, room.data)
+        program = Program(lesson.together(), store)
+        teacher = room.teacher.teacher
+        finished = [run_cohort(program, room.data, room.bank, teacher, manner, title=COMMAND)]
+        finished += [_train_apart(slot, room, manner) for slot in lesson.apart()]
+        assert teacher.sha256() == room.sha256, "the teacher changed while its students were trained"
+        _write_summaries(lesson, finished, log_probs, room)
+        if not program.alone:
+            shutil.rmtree(store)
+    return finished
+
+
+def _train_apart(slot: Slot, room: Classroom, manner: Manner) -> Finished:
+    """Train a baseline on its own examples, in as many steps as its student takes."""
+    assert isinstance(slot.config, DistillStudent)
+    data = _load(slot.config, room.data.labels.device, manner)
+    program = Program([slot], slot.run.checkpoints, epoch_examples=len(room.data.transfer))
+    bank = build_bank([slot.config], data)
+    return run_cohort(program, data, bank, room.teacher.teacher, manner, title=f"{COMMAND}: {slot.name}")
+
+
+@dataclass(frozen=True)
+class _Tested:
+    """A network's summary, and which test examples it gets right."""
+
+    slot: Slot
+    summary: Summary
+    right: Tensor
+
+
+def _write_summaries(lesson: Lesson, finished: Sequence[Finished], log_probs: Tensor, room: Classroom) -> None:
+    teacher = teacher_summary(room.teacher, room.sha256, log_probs, room.data)
+    tested: dict[str, _Tested] = {}
+    for cohort in finished:
+        for k, outcome in enumerate(cohort.outcomes):
+            if outcome.test_logits is None:
+                outcome.slot.run.set_status("diverged", diverged(outcome.slot, cohort.fit, k))
+                continue
+            measures = measured(outcome, cohort.data, log_probs)
+            summary = summarise(outcome, cohort.fit, cohort.data, measures, wall_seconds=cohort.wall_seconds)
+            right = outcome.test_logits.argmax(1) == cohort.data.test_labels
+            tested[outcome.slot.name] = _Tested(outcome.slot, summary.model_copy(update={"teacher": teacher}), right)
+    for name, one in tested.items():
+        baseline = tested.get(lesson.baseline_of.get(name, ""))
+        compared = None if baseline is None else _compared(one, baseline, teacher.test.errors)
+        one.slot.run.write_summary(one.summary.model_copy(update={"baseline": compared}).model_dump(by_alias=True))
+        one.slot.run.set_status("finished")
+
+
+def _compared(student: _Tested, baseline: _Tested, teacher_errors: int) -> BaselineSummary:
+    return compare(student.summary, baseline.summary, student.right, baseline.right, teacher_errors)
+
+
+def compare(
+    student: Summary, baseline: Summary, student_right: Tensor, baseline_right: Tensor, teacher_errors: int
+) -> BaselineSummary:
+    """A student beside its baseline, on the same test examples.
+
+    Args:
+        student: The student's summary.
+        baseline: The baseline's.
+        student_right: Which test examples the student gets right, shape ``(N,)``.
+        baseline_right: The same of the baseline.
+        teacher_errors: Test errors of the teacher.
+    """
+    test = mcnemar(student_right, baseline_right)
+    return BaselineSummary(
+        run=baseline.run,
+        test=baseline.test,
+        only_student=test.only_a,
+        only_baseline=test.only_b,
+        p_value=test.p_value,
+        gap_closed=gap_closed(teacher_errors, baseline.test.errors, student.test.errors),
+    )

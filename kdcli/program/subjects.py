@@ -1,0 +1,166 @@
+"""Runs that are measured side by side: their networks, and the data that all of them were trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kdcli.build import SMOKE_BATCHES, SMOKE_EXAMPLES, Data, load_data
+from kdcli.data.source import TensorSource
+from kdcli.data.types import Dataset
+from kdcli.errors import CheckpointError, DataError, UsageError
+from kdcli.losses import combine_members
+from kdcli.program.teaching import selection
+from kdcli.rundir import RunDir
+from kdcli.schema import Evaluate, Training, convert, parse_config
+from kdcli.schema.card import NetworkCard
+from kdcli.schema.commands import EnsembleMean
+from kdcli.schema.data import Transfer
+from kdcli.schema.results import Summary
+from kdcli.trained import Trained, load_trained, member_runs
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A run that is measured: its network, or the members of its ensemble as one.
+
+    ``summary`` is None where the training did not come to its end.
+    """
+
+    run: RunDir
+    config: Training
+    summary: Summary | None
+    members: Sequence[Trained]
+    ensemble: EnsembleMean
+
+    @property
+    def card(self) -> NetworkCard:
+        """What its network is; the members of an ensemble differ in their weights only."""
+        return self.members[0].card
+
+    def logits(self, raw: Tensor) -> Tensor:
+        """What it says of raw inputs ``(B, ...)`` on its device: logits ``(B, C)``, float32."""
+        answers = [member.network(member.normalization(raw)).float() for member in self.members]
+        return combine_members(torch.stack(answers), 1.0, self.ensemble)
+
+
+def load_subjects(
+    config: Evaluate, runs: Sequence[RunDir], device: torch.device, say: Callable[[str], None]
+) -> list[Subject]:
+    """Load what ``kd evaluate`` is asked to measure.
+
+    Args:
+        config: Of the evaluation.
+        runs: Trainings.
+        device: Where the networks go.
+        say: Told of a run that did not finish, or whose selected checkpoint is damaged so that another one serves.
+
+    Raises:
+        CheckpointError: A checkpoint or record that cannot be trusted.
+        UsageError: The runs were trained on different data, or a custom model lacks ``trust_code``.
+    """
+    subjects = [_load(run, config, device, say) for run in runs]
+    first = subjects[0]
+    for other in subjects[1:]:
+        if other.card.fingerprint != first.card.fingerprint:
+            raise UsageError(
+                f"runs on different data cannot be compared: {first.run.path} knows {_data(first.card)}, "
+                f"{other.run.path} {_data(other.card)}",
+                where="run",
+                fix="evaluate them one by one",
+            )
+    return subjects
+
+
+def _load(run: RunDir, config: Evaluate, device: torch.device, say: Callable[[str], None]) -> Subject:
+    if run.status != "finished":
+        say(f"{run.path} is {run.status}: what is measured is the checkpoint it left")
+    where = str(run.path / "config.yaml")
+    own = parse_config(run.record.command, run.config(), error=CheckpointError, where=where)
+    assert isinstance(own, Training)
+    members = [
+        load_trained(member, device, trust_code=config.trust_code, select=selection(run)) for member in member_runs(run)
+    ]
+    for member in members:
+        if member.note is not None:
+            say(f"{member.run}: {member.note}")
+    return Subject(run, own, read_summary(run), members, config.ensemble)
+
+
+def read_summary(run: RunDir) -> Summary | None:
+    """The result of a training; None where it has none yet.
+
+    Raises:
+        CheckpointError: It is damaged.
+    """
+    path = run.path / "summary.json"
+    return convert(Summary, run.summary(), error=CheckpointError, where=str(path)) if path.exists() else None
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Examples that runs are asked about, un-augmented: those at ``indices`` of ``source``, with ``labels`` on the CPU."""
+
+    source: TensorSource
+    indices: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Exam:
+    """What a run is asked: the test set, and the part of the training set that is not for validation."""
+
+    data: Data
+    test: Part
+    train: Part
+
+
+def load_exams(subjects: Sequence[Subject], device: torch.device, *, smoke: bool) -> list[Exam]:
+    """Each run's exam, its data parted as its own configuration says; runs that agree in that share it.
+
+    Raises:
+        DataError: What is found now is not what a run was trained on.
+    """
+    exams: dict[str, Exam] = {}
+    for subject in subjects:
+        key = _section_key(subject)
+        if key not in exams:
+            exams[key] = _load_exam(subject.config, device, smoke=smoke)
+        _check_data(subject, exams[key].data.dataset)
+    return [exams[_section_key(subject)] for subject in subjects]
+
+
+def _section_key(subject: Subject) -> str:
+    return subject.config.dataset.model_copy(update={"views": "none"}).model_dump_json()
+
+
+def _load_exam(config: Training, device: torch.device, *, smoke: bool) -> Exam:
+    whole = Transfer(kind="training_set")
+    data = load_data(config.dataset, whole, device, smoke=smoke, batch_size=config.batch_size)
+    train = data.train[: SMOKE_BATCHES * SMOKE_EXAMPLES] if smoke else data.train
+    return Exam(
+        data=data,
+        test=Part(data.test, torch.arange(len(data.test)), data.test_labels),
+        train=Part(data.source, train, data.dataset.train.labels[train]),
+    )
+
+
+def _check_data(subject: Subject, dataset: Dataset) -> None:
+    held = (dataset.fingerprint, dataset.classes, dataset.input_shape)
+    for member in subject.members:
+        card = member.card
+        if (card.fingerprint, tuple(card.classes), tuple(card.input_shape)) != held:
+            raise DataError(
+                f"{member.run} was trained on {_data(card)}; the {dataset.name} found now has the fingerprint "
+                f"{dataset.fingerprint[:12]}, {len(dataset.classes)} classes and examples of shape {dataset.input_shape}",
+                where=f"{subject.run.path}/config.yaml: dataset",
+                fix="put back the data it was trained on, or train again",
+            )
+
+
+def _data(card: NetworkCard) -> str:
+    shape = tuple(card.input_shape)
+    return f"{card.dataset} (fingerprint {card.fingerprint[:12]}, {len(card.classes)} classes, examples of shape {shape})"
