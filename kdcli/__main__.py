@@ -1,0 +1,81 @@
+"""The front end: what ``kd`` and ``kdcli`` run.
+
+Only the standard library is imported until a valid command is known, so that help and refusals come at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+from kdcli import __version__
+from kdcli.commands import COMMANDS, Command
+from kdcli.commands.flags import Flags, Line, parse_line
+from kdcli.errors import MachineError, UsageError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command line and return the exit code of the process."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["__complete"]:
+        from kdcli.commands.completion import answer
+
+        return answer(argv[1:])
+    flags = Flags()
+    try:
+        line = parse_line(argv)
+        flags = line.flags
+        code = _dispatch(line)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        return _reader_is_gone()
+    except (Exception, KeyboardInterrupt) as error:
+        from kdcli.commands.screen import show_error
+
+        return show_error(error, color=flags.color, debug=flags.debug)
+
+
+def _dispatch(line: Line) -> int:
+    if line.version:
+        sys.stdout.write(f"kd {__version__}\n")
+        return 0
+    if not line.words:
+        from kdcli.commands.help import show_overview
+
+        return show_overview(full=line.help)
+    command = _command(line.words[0])
+    arguments = line.words[1:]
+    if line.help:
+        from kdcli.commands.help import show_command
+
+        return show_command(command, line.hydra)
+    if command.composed:
+        from kdcli.commands.hydra_app import run_hydra
+
+        return run_hydra(command.name, [*arguments, *line.hydra], line.flags)
+    if line.hydra:
+        flag = line.hydra[0].partition("=")[0]
+        raise UsageError(f"kd {command.name} does not take {flag}", where=flag, fix=f"see kd {command.name} --help")
+    code: int = import_module(f"kdcli.commands.{command.module}").run(arguments, line.flags)
+    return code
+
+
+def _command(name: str) -> Command:
+    if name in COMMANDS:
+        return COMMANDS[name]
+    from kdcli.commands.nearest import did_you_mean
+
+    hint = did_you_mean(name, COMMANDS)
+    raise UsageError(f"unknown command {name!r}{hint}", where=name, fix=f"commands: {', '.join(COMMANDS)}")
+
+
+def _reader_is_gone() -> int:
+    """Say nothing more: whoever read our output has closed it, and the interpreter must not trip over it at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return MachineError.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

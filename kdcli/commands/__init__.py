@@ -1,0 +1,117 @@
+"""The commands of kd: what each is for, and the module that carries it out. Standard library only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command of the program.
+
+    Args:
+        name: As it is typed.
+        module: The module of ``kdcli.commands`` that runs it.
+        summary: One line for ``kd --help``.
+        usage: What follows the name.
+        examples: Three lines to paste, each with what it does.
+        composed: Its settings are composed by Hydra from ``conf/`` and ``key=value`` overrides.
+    """
+
+    name: str
+    module: str
+    summary: str
+    usage: str
+    examples: tuple[tuple[str, str], ...]
+    composed: bool = False
+
+    @property
+    def config_name(self) -> str:
+        """The primary file of the command in ``conf/``, without its ending."""
+        return self.name.replace("-", "_")
+
+
+_ALL = (
+    Command(
+        "train-teacher",
+        "train",
+        "train a network, or an ensemble with members=10",
+        "[key=value ...]",
+        (
+            ("kd train-teacher", "the defaults: MNIST, two layers of 1200 units"),
+            ("kd train-teacher model=lenet epochs=5 optimizer.lr=0.001", "another network and other settings"),
+            ("kd train-teacher -m seed=0,1,2", "three runs, one for each seed"),
+        ),
+        composed=True,
+    ),
+    Command(
+        "distill-student",
+        "distill",
+        "distil a teacher into a student, with its baseline beside it",
+        "teacher=RUN [key=value ...]",
+        (
+            ("kd distill-student teacher=latest", "from the newest finished teacher"),
+            ("kd distill-student teacher=latest model=mlp_30 temperature=3.3 alpha=0.9", "a small student"),
+            ("kd distill-student teacher=latest -m temperature=1,2,4,8 alpha=0.1,0.5,0.9", "a sweep of twelve jobs"),
+        ),
+        composed=True,
+    ),
+    Command(
+        "evaluate",
+        "evaluate",
+        "measure one run, or several side by side",
+        "run=RUN [key=value ...]",
+        (
+            ("kd evaluate run=latest", "the newest finished training"),
+            ("kd evaluate run=[RUN,RUN]", "two runs in one table"),
+            ("kd evaluate run=latest --json", "the numbers on stdout, for a script"),
+        ),
+        composed=True,
+    ),
+    Command(
+        "study",
+        "study",
+        "run a whole experiment and compare it with what is expected",
+        "NAME",
+        (
+            ("kd study quickstart", "teacher, baseline and student on all of MNIST"),
+            ("kd study quickstart --smoke", "two batches of every phase"),
+            ("kd study quickstart --json", "the results on stdout, for a script"),
+        ),
+    ),
+    Command(
+        "resume",
+        "resume",
+        "go on with a run, sweep or study that was stopped",
+        "RUN",
+        (
+            ("kd resume latest", "the newest that can go on"),
+            ("kd resume outputs/train-teacher/RUN", "a run by its directory"),
+            ("kd resume RUN", "a run by its name"),
+        ),
+    ),
+    Command(
+        "completion",
+        "completion",
+        "print the tab completion for a shell",
+        "bash|zsh|fish",
+        (
+            ('eval "$(kd completion bash)"', "in ~/.bashrc"),
+            ('eval "$(kd completion zsh)"', "in ~/.zshrc, after compinit"),
+            ("kd completion fish | source", "in ~/.config/fish/config.fish"),
+        ),
+    ),
+    Command(
+        "help",
+        "help",
+        "explain a command, or the exit codes",
+        "[COMMAND|exit-codes]",
+        (
+            ("kd help distill-student", "the same as kd distill-student --help"),
+            ("kd help exit-codes", "what the exit codes mean"),
+            ("kd help", "the same as kd --help"),
+        ),
+    ),
+)
+
+COMMANDS: dict[str, Command] = {command.name: command for command in _ALL}

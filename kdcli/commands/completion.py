@@ -1,0 +1,159 @@
+"""Tab completion: ``kd completion SHELL`` prints a script that asks ``kd __complete LINE`` at each TAB.
+
+Standard library only: the answer must come at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from kdcli.commands import COMMANDS, Command
+from kdcli.commands.conf_files import conf_dir, keys_of, options, scan
+from kdcli.commands.flags import CHOICES, HYDRA, OWN, SHORT, Flags
+from kdcli.commands.nearest import did_you_mean
+from kdcli.errors import UsageError
+
+_RUN_KEYS = {"teacher": ("train-teacher",), "run": ("train-teacher", "distill-student")}
+_RESUMABLE = ("train-teacher", "distill-student", "sweeps")
+_MOST_RUNS = 50
+
+BASH = r"""# kd's tab completion for bash: eval "$(kd completion bash)"
+_kd_complete() {
+    local line="${COMP_LINE:0:COMP_POINT}" program="${1/#\~/$HOME}" word prefix answer
+    word="${line##*[[:space:]]}"
+    # bash completes only what stands behind the last = or : of a word
+    prefix="${word%"${word##*[=:]}"}"
+    COMPREPLY=()
+    while IFS= read -r answer; do
+        COMPREPLY+=("${answer#"$prefix"}")
+    done < <("$program" __complete "$line" 2>/dev/null)
+    if [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *[=./] ]]; then
+        compopt -o nospace 2>/dev/null
+    fi
+}
+complete -o default -F _kd_complete kd kdcli
+"""
+ZSH = r"""# kd's tab completion for zsh, after compinit: eval "$(kd completion zsh)"
+_kd_complete() {
+    local -a answers open closed
+    answers=("${(@f)$(${~words[1]} __complete "${(pj: :)words[1,CURRENT-1]} ${PREFIX}" 2>/dev/null)}")
+    open=(${(M)answers:#*[=./]})
+    closed=(${answers:#*[=./]})
+    (( ${#open} )) && compadd -Q -S '' -- $open
+    (( ${#closed} )) && compadd -Q -- $closed
+    (( ${#open} + ${#closed} )) || _files
+}
+compdef _kd_complete kd kdcli
+"""
+FISH = r"""# kd's tab completion for fish: kd completion fish | source
+function __kd_complete
+    set -l words (commandline -opc)
+    $words[1] __complete "$words "(commandline -ct) 2>/dev/null
+end
+complete -c kd -f -a '(__kd_complete)'
+complete -c kdcli -f -a '(__kd_complete)'
+"""
+_SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
+
+
+def run(args: list[str], flags: Flags) -> int:
+    """Print the completion script of a shell."""
+    shell = args[0] if len(args) == 1 else ""
+    if shell not in _SCRIPTS:
+        hint = did_you_mean(shell, _SCRIPTS) if shell else ""
+        what = f"kd completion needs one shell, got {' '.join(args) or 'nothing'}{hint}"
+        raise UsageError(what, where="completion", fix=f"kd completion {'|'.join(_SCRIPTS)}")
+    sys.stdout.write(_SCRIPTS[shell])
+    return 0
+
+
+def answer(args: list[str]) -> int:
+    """Print what the last word of a line can become, one a line; never an error, which would garble the prompt."""
+    try:
+        found = candidates(args[0] if args else "")
+        sys.stdout.write("".join(f"{word}\n" for word in found))
+    except OSError:
+        return 1
+    return 0
+
+
+def candidates(line: str) -> list[str]:
+    """The words that the last word of ``line`` can become, each whole; '' is a word after a final space."""
+    *before, word = line.split() if line and not line[-1].isspace() else [*line.split(), ""]
+    given = [name for name in before[1:] if not name.startswith("-")]
+    command = COMMANDS.get(given[0]) if given else None
+    return [found for found in _possible(word, before, command) if found.startswith(word)]
+
+
+def _possible(word: str, before: list[str], command: Command | None) -> Iterable[str]:
+    last = SHORT.get(before[-1], before[-1]) if before else ""
+    if last in CHOICES:
+        return CHOICES[last]
+    if word.startswith("--") and "=" in word:
+        name = word.partition("=")[0]
+        return [f"{name}={choice}" for choice in CHOICES.get(name, ())]
+    if word.startswith("-"):
+        return [*OWN, *(HYDRA if command is None or command.composed else ())]
+    if command is None:
+        return COMMANDS
+    if command.composed:
+        return _settings(command, word, before)
+    return _arguments(command.name)
+
+
+def _arguments(command: str) -> Iterable[str]:
+    """What may follow a command that takes no settings."""
+    match command:
+        case "help":
+            return [*COMMANDS, "exit-codes"]
+        case "completion":
+            return _SCRIPTS
+        case "study":
+            return options("study")
+        case "resume":
+            return ["latest", *runs(_RESUMABLE)]
+    return []
+
+
+def _settings(command: Command, word: str, before: list[str]) -> list[str]:
+    """Keys and groups, each with its ``=``, or the values of the one that is being written."""
+    key, equals, value = word.partition("=")
+    more = _config_dirs(before)
+    if equals:
+        start = f"{key}={value[: max(value.rfind(','), value.rfind('[')) + 1]}"
+        return [start + choice for choice in _values(key, more)]
+    chosen = dict(setting.split("=", 1) for setting in before if "=" in setting and not setting.startswith("-"))
+    keys = [key for key in keys_of(command.config_name, chosen) if not key.endswith(".kind")]
+    if "." in word:
+        return [f"{key}=" for key in keys if "." in key]
+    groups = scan(conf_dir() / f"{command.config_name}.yaml").choices
+    inner = dict.fromkeys(key.partition(".")[0] for key in keys if "." in key)
+    plain = [key for key in [*groups, *keys] if "." not in key and (key in groups or key not in inner)]
+    return [*(f"{key}=" for key in plain), *(f"{name}." for name in inner)]
+
+
+def _values(key: str, more: list[Path]) -> list[str]:
+    if key in _RUN_KEYS:
+        return ["latest", *runs(_RUN_KEYS[key])]
+    return options(key, *more)
+
+
+def _config_dirs(words: list[str]) -> list[Path]:
+    named = [after for word, after in zip(words, words[1:], strict=False) if word in ("--config-dir", "-cd")]
+    named += [word.partition("=")[2] for word in words if word.startswith(("--config-dir=", "-cd="))]
+    return [Path(name) for name in named]
+
+
+def runs(kinds: Iterable[str]) -> list[str]:
+    """The newest runs under ``outputs/`` of these kinds, by name, the newest first."""
+    found: list[str] = []
+    for kind in kinds:
+        try:
+            with os.scandir(Path("outputs") / kind) as entries:
+                found += [entry.name for entry in entries if os.path.exists(Path(entry.path, "run.json"))]
+        except OSError:
+            continue
+    return sorted(found, reverse=True)[:_MOST_RUNS]

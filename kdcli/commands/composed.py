@@ -1,0 +1,88 @@
+"""From what Hydra composed to the typed configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from kdcli.commands.override_errors import unresolved
+from kdcli.commands.request import Request
+from kdcli.commands.yaml_places import place_of
+from kdcli.errors import UsageError
+from kdcli.schema import Config, parse_config
+
+_EXAMPLES = {"teacher": "latest", "run": "latest"}
+
+
+def plain_data(config: DictConfig) -> dict[str, Any]:
+    """The configuration as mappings, lists and scalars, with its interpolations resolved.
+
+    Raises:
+        UsageError: A key that must be given is not, or an interpolation leads nowhere.
+    """
+    missing = missing_keys(config)
+    if missing:
+        examples = " ".join(f"{key}={_EXAMPLES.get(key, 'VALUE')}" for key in missing)
+        needed = "must be given" if len(missing) == 1 else "must all be given"
+        raise UsageError(f"{', '.join(missing)} {needed}", where=missing[0], fix=f"add {examples}")
+    return _resolved(config)
+
+
+def missing_keys(config: DictConfig) -> list[str]:
+    """The keys whose value is still ``???``."""
+    try:
+        return sorted(OmegaConf.missing_keys(config))
+    except (OmegaConfBaseException, RecursionError) as error:
+        raise unresolved(error) from error
+
+
+def _resolved(config: DictConfig) -> dict[str, Any]:
+    try:
+        data = OmegaConf.to_container(config, resolve=True)
+    except (OmegaConfBaseException, RecursionError) as error:
+        raise unresolved(error) from error
+    assert isinstance(data, dict)
+    return {str(key): value for key, value in data.items()}
+
+
+def typed(data: dict[str, Any], request: Request) -> Config:
+    """Check plain data; where the user's own YAML is wrong, the error says in which line.
+
+    Raises:
+        UsageError: What the schema refuses.
+    """
+    try:
+        return parse_config(request.command, data)
+    except UsageError as error:
+        places = _places((error.where or "").split(", "), request)
+        if not places:
+            raise
+        raise UsageError(error.what, where=f"{error.where} ({', '.join(places)})", fix=error.fix) from error
+
+
+def _places(keys: Iterable[str], request: Request) -> list[str]:
+    files = request.yaml_files()
+    found = (place_of(key, files) for key in keys if request.given(key) is None)
+    return [place for place in found if place]
+
+
+def check_shown(config: DictConfig, request: Request) -> None:
+    """Check a configuration that is only to be printed: what must be given may still be missing.
+
+    Raises:
+        UsageError: A wrong key or value.
+    """
+    missing = missing_keys(config)
+    if not set(missing) <= set(_EXAMPLES):
+        return
+    filled = OmegaConf.merge(config, {key: _EXAMPLES[key] for key in missing})
+    assert isinstance(filled, DictConfig)
+    typed(_resolved(filled), request)
+
+
+def group_choices(choices: dict[str, Any]) -> dict[str, str]:
+    """The chosen option of each of kd's own groups, of all that Hydra recorded."""
+    return {group: str(option) for group, option in choices.items() if not group.startswith("hydra")}

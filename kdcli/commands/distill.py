@@ -1,0 +1,30 @@
+"""``kd distill-student``, from its configuration to its last lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from kdcli.commands.ending import end_training
+from kdcli.commands.flags import Flags
+from kdcli.commands.manner import make_manner
+from kdcli.rundir import RunDir, resolve_run
+from kdcli.schema import DistillStudent
+
+
+def run(config: DistillStudent, overrides: Sequence[str], flags: Flags) -> int:
+    """Distil one or several RUNs into a student."""
+    config, teachers = with_teachers(config, smoke=flags.smoke)
+    from kdcli.program.student import distill_student
+
+    run = distill_student(config, teachers, make_manner(overrides, flags))
+    return end_training(run, config.output_dir, flags)
+
+
+def with_teachers(config: DistillStudent, *, smoke: bool) -> tuple[DistillStudent, list[RunDir]]:
+    """Find the RUNs that ``teacher=`` names, before torch is imported, and name them by their paths from here on."""
+    names = [config.teacher] if isinstance(config.teacher, str) else config.teacher
+    root = Path(config.output_dir)
+    runs = [resolve_run(name, root=root, purpose="teacher", smoke=smoke) for name in names]
+    paths = [str(run.path) for run in runs]
+    return config.model_copy(update={"teacher": paths if len(paths) > 1 else paths[0]}), runs

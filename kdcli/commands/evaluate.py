@@ -1,0 +1,89 @@
+"""``kd evaluate``, from its configuration to its last lines."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kdcli.commands.flags import Flags
+from kdcli.commands.manner import make_manner
+from kdcli.errors import UsageError
+from kdcli.json_io import encode_json
+from kdcli.rundir import RunDir, resolve_run
+from kdcli.rundir.find import TRAININGS
+from kdcli.schema import Evaluate
+from kdcli.schema.model import model_label
+
+if TYPE_CHECKING:
+    from kdcli.program.evaluation import Plan
+    from kdcli.schema.results import Evaluation
+
+
+def run(config: Evaluate, overrides: Sequence[str], flags: Flags) -> int:
+    """Measure one or several RUNs."""
+    runs = evaluated_runs(config, smoke=flags.smoke)
+    manner = make_manner(overrides, flags)
+    from kdcli.program.evaluation import evaluate, plan_evaluation
+
+    plan = plan_evaluation(config, runs, manner)
+    if flags.dry_run:
+        (sys.stderr if flags.json else sys.stdout).write(_planned(plan))
+        return 0
+    evaluation = evaluate(plan, manner)
+    sys.stdout.write(encode_json(evaluation.model_dump(by_alias=True)).decode() if flags.json else _shown(evaluation, runs))
+    return 0
+
+
+def evaluated_runs(config: Evaluate, *, smoke: bool) -> list[RunDir]:
+    """The runs that ``run=`` names, found before torch is imported.
+
+    Raises:
+        UsageError: There is no such run, or it is no training.
+        CheckpointError: Its record is damaged.
+    """
+    names = [config.run] if isinstance(config.run, str) else config.run
+    if not names:
+        raise UsageError("run=[] names no run", where="run", fix="add run=latest")
+    root = Path(config.output_dir)
+    return [_training(resolve_run(name, root=root, purpose="run", smoke=smoke)) for name in names]
+
+
+def _training(run: RunDir) -> RunDir:
+    if run.record.command not in TRAININGS:
+        raise UsageError(
+            f"{run.path} is no training but of {run.record.command!r}: it holds no network of its own to measure",
+            where="run",
+            fix="name a training, such as run=latest, or a job of a sweep by its path; 'kd runs' lists them",
+        )
+    return run
+
+
+def _planned(plan: Plan) -> str:
+    parts = [
+        f"{subject.run.path}: {len(subject.members)} x {model_label(subject.card.model)}, "
+        f"{len(exam.test.labels):,} test and {len(exam.train.labels):,} training examples of {subject.card.dataset}\n"
+        for subject, exam in plan.pairs
+    ]
+    return "".join(parts)
+
+
+def _shown(evaluation: Evaluation, runs: Sequence[RunDir]) -> str:
+    from kdcli.report.evaluation import evaluation_table
+    from kdcli.report.text import clean, encodable
+
+    table = evaluation_table(evaluation, width=shutil.get_terminal_size((100, 24)).columns)
+    text = f"{table}\n\nrun   {clean(evaluation.run)}\nnext  {_next_command(runs)}\n"
+    return encodable(text, sys.stdout.encoding)
+
+
+def _next_command(runs: Sequence[RunDir]) -> str:
+    """What to run next: a student beside its teacher and baseline, or else a student of the first."""
+    from kdcli.program.subjects import read_summary
+    from kdcli.report.paste import override
+    from kdcli.report.verdict import next_command
+
+    summary = read_summary(runs[0]) if len(runs) == 1 else None
+    return f"kd distill-student {override('teacher', str(runs[0].path))}" if summary is None else next_command(summary)

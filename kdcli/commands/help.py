@@ -1,0 +1,128 @@
+"""Help: examples first, then what can be set. Everything about settings is read from ``conf/`` by listing its files."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import Iterable
+
+from kdcli.commands import COMMANDS, Command
+from kdcli.commands.conf_files import NUMERIC_GROUPS, Scan, conf_dir, options, scan
+from kdcli.commands.flags import HYDRA, OWN, SHORT, Flags
+from kdcli.errors import UsageError
+
+WIDTH = 110
+FORMULA = """\
+total = (1 - alpha) * hard + alpha * soft
+  hard    cross-entropy with the labels, at temperature 1
+  soft    distance to the teacher's distribution at the temperature (loss=kd: T^2 * KL)
+  alpha   weighs the SOFT term: 0 is plain training, 1 never looks at a label
+"""
+EXIT_CODES = """\
+Exit codes
+  0    done
+  1    a bug of ours
+  2    wrong usage or configuration
+  3    data missing, damaged or not fitting
+  4    checkpoint rejected
+  5    diverged (a loss or gradient that is not finite)
+  6    environment or I/O: disk, permissions, device, a missing package
+  7    a sweep finished with failed jobs
+  130  Ctrl-C
+  143  SIGTERM
+"""
+_FOOT = "Exit code 0: done; 2: wrong usage or configuration; the others: kd help exit-codes\n"
+
+
+def run(args: list[str], flags: Flags) -> int:
+    """``kd help``, ``kd help COMMAND``, ``kd help exit-codes``."""
+    topic = args[0] if args else ""
+    if len(args) > 1:
+        raise UsageError(f"kd help takes one topic, got {' '.join(args)}", where="help", fix="kd help COMMAND")
+    if not topic:
+        return show_overview(full=True)
+    if topic == "exit-codes":
+        sys.stdout.write(EXIT_CODES)
+        return 0
+    if topic in COMMANDS:
+        return show_command(COMMANDS[topic], [])
+    from kdcli.commands.nearest import did_you_mean
+
+    topics = [*COMMANDS, "exit-codes"]
+    hint = did_you_mean(topic, topics)
+    raise UsageError(f"no help on {topic!r}{hint}", where="help", fix=f"topics: {', '.join(topics)}")
+
+
+def show_overview(*, full: bool) -> int:
+    """The commands; short and as a refusal (exit 2, on stderr) where nothing at all was asked for."""
+    parts = [
+        "kd: knowledge-distillation experiments from the command line\n",
+        _examples(COMMANDS[name].examples[0] for name in ("train-teacher", "distill-student", "evaluate")),
+        _table("Commands", ((command.name, command.summary) for command in COMMANDS.values())),
+    ]
+    if full:
+        parts += ["Settings are key=value; -m runs one job for each combination of values.\n", FORMULA]
+        parts += [_table("Flags", _flag_rows(OWN)), EXIT_CODES]
+    parts.append("kd COMMAND --help explains one command.\n")
+    stream = sys.stdout if full else sys.stderr
+    stream.write("\n".join(parts))
+    return 0 if full else UsageError.exit_code
+
+
+def show_command(command: Command, hydra_flags: list[str]) -> int:
+    """One command: three examples, the formula, keys, groups with their options, flags."""
+    parts = [f"kd {command.name} {command.usage}\n  {command.summary}\n", _examples(command.examples)]
+    if command.composed:
+        primary = scan(conf_dir() / f"{command.config_name}.yaml")
+        if "alpha" in primary.choices:
+            parts.append(FORMULA)
+        parts += [_keys(primary), *_groups(primary)]
+    if command.name == "study":
+        parts.append(_wrapped("Studies", options("study")))
+    rows = _flag_rows({**OWN, **HYDRA} if command.composed else OWN)
+    parts += [_table("Flags", rows), _FOOT]
+    sys.stdout.write("\n".join(parts))
+    return 0
+
+
+def _examples(examples: Iterable[tuple[str, str]]) -> str:
+    return "Examples\n" + "".join(f"  {line}\n      {meaning}\n" for line, meaning in examples)
+
+
+def _table(title: str, rows: Iterable[tuple[str, str]]) -> str:
+    rows = list(rows)
+    width = max(len(name) for name, _ in rows) + 2
+    return f"{title}\n" + "".join(f"  {name:<{width}}{text}\n" for name, text in rows)
+
+
+def _flag_rows(flags: dict[str, str]) -> Iterable[tuple[str, str]]:
+    short = {long: short for short, long in SHORT.items()}
+    for name, text in flags.items():
+        yield f"{name}, {short[name]}" if name in short else name, text
+
+
+def _keys(primary: Scan) -> str:
+    rows = [(f"{key.path}={key.value}", key.comment) for key in primary.keys if key.value]
+    return _table("Keys and defaults (???: to be given)", rows)
+
+
+def _groups(primary: Scan) -> Iterable[str]:
+    if not primary.choices:
+        return
+    yield (
+        "Config groups: GROUP=OPTION, the default in brackets; GROUP.key=value sets a key of the option\n"
+        + "".join(_group(group, default) for group, default in primary.choices.items())
+        + "  (--cfg job prints every key with its value)\n"
+    )
+
+
+def _group(group: str, default: str) -> str:
+    names = [f"[{name}]" if name == default else name for name in options(group)]
+    if group in NUMERIC_GROUPS:
+        names.append("or any number")
+    lines = textwrap.wrap(", ".join(names), WIDTH - 15, break_on_hyphens=False)
+    return f"  {group:<13}" + f"\n{'':15}".join(lines) + "\n"
+
+
+def _wrapped(title: str, names: list[str]) -> str:
+    return f"{title}\n" + textwrap.indent(textwrap.fill(", ".join(names), WIDTH), "  ") + "\n"

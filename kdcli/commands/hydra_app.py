@@ -1,0 +1,93 @@
+"""Runs a command whose configuration Hydra composes: single runs, sweeps (``-m``), ``--cfg`` and ``--info``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hydra import version
+from hydra._internal.utils import _run_hydra, get_args_parser
+
+from kdcli.commands import numeric_options, sweeper
+from kdcli.commands.conf_files import conf_dir
+from kdcli.commands.flags import Flags
+from kdcli.commands.override_errors import explain
+from kdcli.commands.request import Request
+from kdcli.commands.task import Task
+from kdcli.errors import KDError, UsageError
+
+_QUIET = ("hydra/job_logging=none", "hydra/hydra_logging=none")
+_OURS = ("hydra/sweeper=kd", "hydra.run.dir=.", "hydra.output_subdir=null", "hydra.sweep.dir=.", "hydra.sweep.subdir=.")
+
+
+def run_hydra(command: str, args: list[str], flags: Flags) -> int:
+    """Compose, check and run one command line.
+
+    Args:
+        command: A composed command's name.
+        args: ``key=value`` overrides and Hydra's own flags in their long form.
+        flags: How the command behaves.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UsageError: What the line asks for does not exist or is out of range.
+    """
+    request = Request.of(command, args)
+    prepare()
+    task = Task(request, flags)
+    try:
+        _call_hydra(request, task)
+    except SystemExit as asked:
+        return UsageError.exit_code if asked.code else 0
+    except KDError:
+        raise
+    except Exception as error:
+        if task.started:
+            raise
+        raise explain(error, request) from error
+    if task.error is not None:
+        raise task.error
+    return task.exit_code
+
+
+def prepare() -> None:
+    """Teach Hydra, in this process, numbers as options and kd's sweeper; a second call changes nothing."""
+    version.setbase("1.3")
+    numeric_options.install()
+    sweeper.install()
+
+
+def _call_hydra(request: Request, task: Task) -> None:
+    # What hydra.main does, without its detour over sys.argv; overrides stand together, or argparse loses some.
+    with lenient_argparse():
+        parser = get_args_parser()
+    hydra_flags = request.without("--cfg", "--resolve", "--package") if task.shows_job else request.hydra_flags
+    arguments = parser.parse_args([*_QUIET, *request.overrides, *_OURS, *hydra_flags])
+    # Hydra then raises what goes wrong instead of printing it and leaving.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    _run_hydra(
+        args=arguments,
+        args_parser=parser,
+        task_function=task,
+        config_path=str(conf_dir()),
+        config_name=request.spec.config_name,
+    )
+
+
+@contextmanager
+def lenient_argparse(python: tuple[int, ...] = sys.version_info[:2]) -> Iterator[None]:
+    """Let Hydra 1.3 build its parser on Python 3.14, whose argparse refuses a help text that Hydra makes lazily."""
+    if python < (3, 14):
+        yield
+        return
+    check = argparse.ArgumentParser._check_help  # type: ignore[attr-defined]
+    argparse.ArgumentParser._check_help = lambda self, action: None  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        argparse.ArgumentParser._check_help = check  # type: ignore[attr-defined]

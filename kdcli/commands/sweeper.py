@@ -1,0 +1,142 @@
+"""kd's sweeper for Hydra: all jobs are composed and checked, then launched in groups that train as one program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from kdcli.commands import composed
+from kdcli.commands.composer import Composer
+from kdcli.commands.jobs import Job
+from kdcli.commands.override_errors import explain
+from kdcli.commands.request import Request
+from kdcli.commands.screen import show_error
+from kdcli.commands.task import PROGRAM_KEY, SweepStopped, Task
+from kdcli.errors import UsageError
+
+# Hydra instantiates no plugin that is not named as if it were in this package.
+_TARGET = "hydra_plugins.kd.KdSweeper"
+_MOST_SHOWN = 12
+
+
+class KdSweeper(Sweeper):
+    """Expands ``-m`` into jobs, and hands the launcher one job for each group that trains as one program.
+
+    Args:
+        params: ``hydra.sweeper.params`` of the user's YAML: values to sweep over, by key.
+    """
+
+    def __init__(self, params: Mapping[str, Any] | None) -> None:
+        self._params = params or {}
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Take what Hydra gives before the sweep."""
+        assert isinstance(task_function, Task)
+        self._context = hydra_context
+        self._task = task_function
+        self._config = config
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Run the sweep; the task then holds its exit code.
+
+        Raises:
+            UsageError: Jobs that are wrong, all of them in one error, before any work starts.
+            Interrupted: The sweep was asked to stop.
+        """
+        composer = Composer(self._context.config_loader, self._config)
+        jobs = compose_jobs(composer, self._expand(arguments), self._task.request)
+        self._task.started = True
+        from kdcli.commands import sweep  # torch comes with it, after every job has been checked
+
+        started = sweep.begin(self._task.request.command, jobs, self._task.flags)
+        self._launch(jobs[0].overrides, started.programs)
+        self._task.exit_code = sweep.finish(started, self._task.flags)
+
+    def _expand(self, arguments: list[str]) -> list[list[str]]:
+        """The overrides of each job."""
+        params = [f"{key}={'null' if values is None else values}" for key, values in self._params.items()]
+        parser = OverridesParser.create(self._context.config_loader)
+        (batch,) = BasicSweeper.split_arguments(parser.parse_overrides([*params, *arguments]), None)
+        if not batch:
+            raise UsageError("the sweep has no job: a list or glob of values is empty", where="-m", fix="name values")
+        return batch
+
+    def _launch(self, overrides: list[str], programs: list[Path]) -> None:
+        """Launch the programs; each line composes like the first job, which is known to, and names its program."""
+        self._config.hydra.sweep.dir = str(programs[0].parent)  # where a launcher keeps files of its own
+        launcher = Plugins.instance().instantiate_launcher(self._context, self._task, self._config)
+        paths = [QuotedString(str(path.resolve()), Quote.single).with_quotes() for path in programs]
+        try:
+            launcher.launch([[*overrides, f"+{PROGRAM_KEY}={path}"] for path in paths], initial_job_idx=0)
+        except SweepStopped as stopped:
+            raise stopped.reason from stopped
+        except Exception as error:  # the launcher's own; what is not done is for the sweep's end to say
+            show_error(error, color=self._task.flags.color, debug=self._task.flags.debug)
+
+
+def install() -> None:
+    """Make the sweeper known to Hydra, in this process; a second call changes nothing."""
+    Plugins.instance().class_name_to_class[_TARGET] = KdSweeper
+    node = {"_target_": _TARGET, "params": None}
+    ConfigStore.instance().store(group="hydra/sweeper", name="kd", node=node, provider="kd")
+
+
+def compose_jobs(composer: Composer, lines: list[list[str]], request: Request) -> list[Job]:
+    """Compose and check every job.
+
+    Raises:
+        UsageError: Naming each job that is wrong, by the overrides in which jobs differ.
+    """
+    jobs: list[Job] = []
+    wrong: dict[int, UsageError] = {}
+    for index, overrides in enumerate(lines):
+        try:
+            jobs.append(_compose_job(composer, index, overrides, request))
+        except UsageError as error:
+            wrong[index] = error
+    if wrong:
+        raise _refusal(wrong, lines)
+    return jobs
+
+
+def _compose_job(composer: Composer, index: int, overrides: list[str], request: Request) -> Job:
+    alone = Request(request.command, tuple(overrides), request.hydra_flags)
+    try:
+        composition = composer.compose(index, overrides)
+    except UsageError:
+        raise
+    except Exception as error:
+        raise explain(error, alone) from error
+    return Job(index, overrides, composed.typed(composition.data, alone), composition.choices)
+
+
+def _refusal(wrong: dict[int, UsageError], lines: list[list[str]]) -> UsageError:
+    """One error for all wrong jobs: what they share is said once."""
+    shared = set.intersection(*(set(line) for line in lines)) if len(lines) > 1 else set()
+    by_reason: dict[tuple[str, str | None], list[int]] = {}
+    for index, error in wrong.items():
+        by_reason.setdefault((error.what, error.where), []).append(index)
+    listed = [_group(reason, indices, lines, shared) for (reason, _), indices in by_reason.items()]
+    if len(listed) > _MOST_SHOWN:
+        listed = [*listed[:_MOST_SHOWN], f"and {len(listed) - _MOST_SHOWN} more"]
+    first = next(iter(wrong.values()))
+    where = ", ".join(dict.fromkeys(key for _, keys in by_reason if keys for key in keys.split(", ")))
+    head = f"{len(wrong)} of {len(lines)} jobs are wrong, none was started" if len(lines) > 1 else "the job is wrong"
+    return UsageError("\n".join([f"{head}:", *listed]), where=where, fix=first.fix)
+
+
+def _group(reason: str, indices: list[int], lines: list[list[str]], shared: set[str]) -> str:
+    index = indices[0]
+    label = " ".join(text for text in lines[index] if text not in shared) or " ".join(lines[index])
+    others = f" and {len(indices) - 1} more" if len(indices) > 1 else ""
+    return f"job {index} ({label}){others}: {reason}"
