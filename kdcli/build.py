@@ -43,7 +43,7 @@ from kdcli.schedules import (
 from kdcli.schema import DistillStudent, Training
 from kdcli.schema import data as data_schema
 from kdcli.schema import method, optimization
-from kdcli.schema.model import Model
+from kdcli.schema.model import Model, build_options
 from kdcli.teachers import LiveTargets, TargetTable, Teacher
 
 SMOKE_BATCHES = 2
@@ -144,8 +144,7 @@ def _cut_validation(dataset: Dataset, section: data_schema.Dataset) -> tuple[Ten
 
 def build_network(model: Model, dataset: Dataset, seed: int) -> nn.Module:
     """The network a ``model`` section names, for this dataset, with the initial weights of ``seed``."""
-    options = model.model_dump(exclude={"kind"})
-    return build_model(model.kind, dataset.input_shape, len(dataset.classes), options, seed=seed)
+    return build_model(model.kind, dataset.input_shape, len(dataset.classes), build_options(model), seed=seed)
 
 
 def build_schedule(section: method.TemperatureSchedule | method.AlphaSchedule) -> Schedule:

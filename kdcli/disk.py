@@ -140,16 +140,14 @@ def fsync_directory(directory: Path) -> None:
 
 def make_directory(path: Path) -> None:
     """Make a directory and its parents where they are missing, durably."""
-    if os.path.isdir(path):
-        return
-    if path.parent != path:
-        make_directory(path.parent)
-    with translated(path):
-        with suppress(FileExistsError):
-            os.mkdir(path)
-        if not os.path.isdir(path):
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        fsync_directory(path.parent)
+    missing = [directory for directory in (path, *path.parents) if not os.path.isdir(directory)]
+    for directory in reversed(missing):
+        with translated(directory):
+            with suppress(FileExistsError):
+                os.mkdir(directory)
+            if not os.path.isdir(directory):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            fsync_directory(directory.parent)
 
 
 def temporary_name(kind: str = "tmp") -> str:

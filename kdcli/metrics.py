@@ -189,7 +189,7 @@ class _Examples:
 
 def _measure_examples(logits: Tensor, labels: Tensor) -> _Examples:
     logits = _floating(logits)
-    log_probs = logits.log_softmax(-1)
+    log_probs = _log_softmax(logits)
     probs = log_probs.exp()
     own = labels[:, None]
     classes = torch.arange(logits.shape[-1], device=logits.device)
@@ -200,10 +200,10 @@ def _measure_examples(logits: Tensor, labels: Tensor) -> _Examples:
         (probs - (classes == own).to(probs.dtype)).square().sum(-1),
         probs.amax(-1),
         before.sum(-1),
-        logits.isfinite().all(-1),
+        logits.amax(-1).isfinite() & logits.amin(-1).isfinite(),  # a NaN is both
     )
-    if not columns[-1].all():
-        bad = int((columns[-1] == 0).sum())
+    bad = int((columns[-1] == 0).sum())
+    if bad:
         raise NonFiniteError(f"{bad} of {len(labels)} examples have logits that are not finite")
     return _Examples(*columns[:-1])
 
@@ -215,10 +215,10 @@ def _fidelity(logits: Tensor, teacher_log_probs: Tensor) -> tuple[float, float]:
             "teacher_log_probs must have the shape of logits, "
             f"got {tuple(teacher_log_probs.shape)} and {tuple(logits.shape)}"
         )
-    log_student, log_teacher = _floating(logits).log_softmax(-1), _floating(teacher_log_probs)
+    log_student, log_teacher = _log_softmax(_floating(logits)), _floating(teacher_log_probs)
     teacher = log_teacher.exp()
     terms = torch.where(teacher == 0, 0.0, teacher * (log_teacher - log_student))
-    agrees = logits.argmax(-1) == log_teacher.argmax(-1)
+    agrees = logits.max(-1).indices == log_teacher.max(-1).indices
     divergences, agreements, totals = _to_cpu(terms.sum(-1), agrees, teacher.sum(-1))
     wrong = ~((totals - 1).abs() < 0.01)  # NaN is wrong too
     if wrong.any():
@@ -270,6 +270,12 @@ def _check(logits: Tensor, labels: Tensor) -> None:
     smallest, largest = torch.stack(labels.aminmax()).tolist()
     if smallest < 0 or largest >= logits.shape[1]:
         raise ValueError(f"labels must be in [0, {logits.shape[1]}), got {smallest if smallest < 0 else largest}")
+
+
+def _log_softmax(logits: Tensor) -> Tensor:
+    """The definition: torch's own is six times slower for many examples of few classes on a CPU."""
+    shifted = logits - logits.amax(-1, keepdim=True)
+    return shifted - shifted.exp().sum(-1, keepdim=True).log()
 
 
 def _floating(values: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from kdcli.models import build_model
 from kdcli.rundir import RunDir
 from kdcli.schema.card import NetworkCard
 from kdcli.schema.convert import convert
-from kdcli.schema.model import Custom, Model
+from kdcli.schema.model import Custom, Model, Torchvision, build_options
 
 SHOWN_KEYS = 5
 
@@ -91,9 +91,9 @@ def rebuild(card: NetworkCard, weights: Mapping[str, Tensor], where: str, *, tru
             where="model.target",
             fix="add trust_code=true if you know what that code does",
         )
-    options = card.model.model_dump(exclude={"kind", "pretrained"})
-    if card.model.kind == "torchvision":
-        options["pretrained"] = False
+    options = build_options(card.model)
+    if isinstance(card.model, Torchvision):
+        options["pretrained"] = False  # its weights come from the checkpoint, not from a download
     try:
         network = build_model(card.model.kind, tuple(card.input_shape), len(card.classes), options, seed=0)
     except KDError as failure:

@@ -12,7 +12,7 @@ import yaml
 from kdcli.disk import read_bounded
 from kdcli.errors import CheckpointError, KDError
 
-MAX_BYTES = 2**20
+MAX_BYTES = 2**18
 MAX_DEPTH = 64
 _MAX_DIGITS = 40
 

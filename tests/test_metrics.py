@@ -176,8 +176,8 @@ def test_examples_are_summed_in_float64() -> None:
     logits, labels = predictions(count=100_000)
     each = -logits.log_softmax(-1)[torch.arange(100_000), labels]
     exact = math.fsum(each.tolist()) / 100_000
-    assert each.mean().item() != pytest.approx(exact, rel=1e-12)
-    assert measure(logits, labels).nll == pytest.approx(exact, rel=1e-12)
+    assert each.mean().item() != pytest.approx(exact, rel=1e-9)
+    assert measure(logits, labels).nll == pytest.approx(exact, rel=1e-9)
     certain = torch.tensor([[0.0, 1.0]]).expand(100_000, -1)
     (everything,) = reliability_bins(certain, labels * 0, num_bins=1)
     assert everything.confidence == pytest.approx(1 / (1 + math.exp(-1)), rel=1e-7)

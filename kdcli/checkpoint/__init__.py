@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from kdcli.checkpoint.audit import Problem, verify
-from kdcli.checkpoint.write import commit, point
 from kdcli.checkpoint.layout import Pointer, PointerName, has_commits
 from kdcli.checkpoint.loading import Loaded, check_finite, load
 from kdcli.checkpoint.pruning import prune
 from kdcli.checkpoint.read import read_pointer
+from kdcli.checkpoint.write import commit, point
 
 __all__ = [
     "Loaded",

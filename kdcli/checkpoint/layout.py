@@ -82,10 +82,12 @@ def step_name(step: int, copy: int = 1) -> str:
     return f"step-{step:06d}" + (f"-{copy}" if copy > 1 else "")
 
 
-def step_of(name: str) -> tuple[int, int] | None:
-    """Step and copy that a name says, or None where it is not a step-directory's."""
+def step_of(name: str) -> tuple[int, int]:
+    """Step and copy that the name of a step-directory says."""
     match = _STEP.fullmatch(name)
-    return None if match is None else (int(match[1]), int(match[2] or 1))
+    if match is None:
+        raise ValueError(f"{name!r} is not the name of a step-directory")
+    return int(match[1]), int(match[2] or 1)
 
 
 def step_directories(store: Path) -> list[Path]:
@@ -97,8 +99,8 @@ def step_directories(store: Path) -> list[Path]:
         return []
     except OSError as problem:
         raise CheckpointError(f"cannot be read: {problem.strerror}", where=str(store)) from problem
-    found = {name: order for name in names if (order := step_of(name)) is not None}
-    return [store / name for name in sorted(found, key=lambda name: found[name], reverse=True)]
+    found = [name for name in names if _STEP.fullmatch(name)]
+    return [store / name for name in sorted(found, key=step_of, reverse=True)]
 
 
 def has_commits(store: Path) -> bool:

@@ -74,8 +74,7 @@ def _parse_manifest(raw: bytes, directory: Path) -> Manifest:
     manifest = validated(Manifest, parse_json(raw, where=where), where=where)
     if STATE not in manifest.files:
         raise CheckpointError(f"{STATE} is not in the manifest", where=where)
-    step = step_of(directory.name)
-    if step is None or step[0] != manifest.step:
+    if step_of(directory.name)[0] != manifest.step:
         raise CheckpointError(f"the manifest is of step {manifest.step}, not of {directory.name!r}", where=where)
     return manifest
 

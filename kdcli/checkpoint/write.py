@@ -21,7 +21,9 @@ from kdcli.checkpoint.layout import (
     check_key,
     refuse_link,
     sha256,
+    step_directories,
     step_name,
+    step_of,
 )
 from kdcli.checkpoint.read import read_verified
 from kdcli.disk import fsync_directory, make_directory, remove_tree, temporary_name, translated, write_file
@@ -113,16 +115,15 @@ def _serialised(tensors: Mapping[str, Tensor]) -> bytes:
 
 def _place(store: Path, temporary: Path, step: int, digest: str) -> str:
     """Rename the commit to the first free name of its step, or drop it for one that is the same; the name."""
-    for copy in itertools.count(1):
-        target = store / step_name(step, copy)
-        if not os.path.lexists(target):
-            reach("commit.rename")
-            os.rename(temporary, target)
-            break
-        if _is_same(target, digest):
+    for directory in step_directories(store):
+        if step_of(directory.name)[0] == step and _is_same(directory, digest):
             remove_tree(temporary)
-            break
-    return target.name
+            return directory.name
+    names = (step_name(step, copy) for copy in itertools.count(1))
+    name = next(name for name in names if not os.path.lexists(store / name))
+    reach("commit.rename")
+    os.rename(temporary, store / name)
+    return name
 
 
 def _is_same(directory: Path, digest: str) -> bool:

@@ -83,9 +83,9 @@ _ALL = (
         "resume",
         "resume",
         "go on with a run, sweep or study that was stopped",
-        "RUN",
+        "[RUN|latest]",
         (
-            ("kd resume latest", "the newest that can go on"),
+            ("kd resume", "the newest that can go on"),
             ("kd resume outputs/train-teacher/RUN", "a run by its directory"),
             ("kd resume RUN", "a run by its name"),
         ),

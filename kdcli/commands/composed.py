@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,7 +15,15 @@ from kdcli.commands.yaml_places import place_of
 from kdcli.errors import UsageError
 from kdcli.schema import Config, parse_config
 
-_EXAMPLES = {"teacher": "latest", "run": "latest"}
+_EXAMPLES = {
+    "teacher": "latest",
+    "run": "latest",
+    "model.name": "resnet18",
+    "model.target": "my_package.nets:tiny_net",
+    "dataset.root": "DIRECTORY",
+    "dataset.path": "FILE.csv",
+    "dataset.target": "COLUMN",
+}
 
 
 def plain_data(config: DictConfig) -> dict[str, Any]:
@@ -78,8 +87,9 @@ def check_shown(config: DictConfig, request: Request) -> None:
     missing = missing_keys(config)
     if not set(missing) <= set(_EXAMPLES):
         return
-    filled = OmegaConf.merge(config, {key: _EXAMPLES[key] for key in missing})
-    assert isinstance(filled, DictConfig)
+    filled = copy.deepcopy(config)
+    for key in missing:
+        OmegaConf.update(filled, key, _EXAMPLES[key])
     typed(_resolved(filled), request)
 
 

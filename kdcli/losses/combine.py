@@ -7,7 +7,8 @@ from typing import Literal, TypeAlias, get_args
 
 from torch import Tensor
 
-from kdcli.losses.inputs import Temperature, cast, check_temperature, compute_dtype, tempered_log_softmax
+from kdcli.losses.inputs import Temperature, cast, check_temperature, compute_dtype
+from kdcli.losses.softmax import tempered_log_softmax
 
 EnsembleMean: TypeAlias = Literal["arithmetic", "geometric"]
 

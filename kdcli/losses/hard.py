@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from kdcli.losses.inputs import cast, check_labels, compute_dtype
+from kdcli.losses.softmax import has_many_short_rows
 from kdcli.losses.targets import target_cross_entropy
 
 NEVER = -(2**63)  # torch would leave out examples labelled -100 without a word
@@ -42,7 +43,8 @@ def cross_entropy(student_logits: Tensor, labels: Tensor, label_smoothing: float
         raise ValueError(f"label_smoothing must be in [0, 1], got {label_smoothing}")
     leading = student_logits.shape[:-2]
     logits = cast(student_logits, compute_dtype(student_logits))
-    if leading.numel() == 1 and not label_smoothing:  # the one case in which torch's own is faster
+    if leading.numel() == 1 and not label_smoothing and not has_many_short_rows(logits):
+        # The one case in which torch's own is faster.
         return functional.cross_entropy(logits.flatten(0, -2), labels, ignore_index=NEVER).view(leading)
     return target_cross_entropy(logits, _targets(logits, labels, label_smoothing), 1.0)
 

@@ -78,13 +78,6 @@ def prepare(
     return cast(student_logits, dtype), cast(teacher_logits.detach(), dtype), temperature
 
 
-def tempered_log_softmax(logits: Tensor, temperature: Temperature) -> Tensor:
-    """``log softmax(logits / temperature)`` over the last dimension, one temperature for each leading network."""
-    if isinstance(temperature, Tensor):
-        temperature = temperature[..., None, None]
-    return (logits / temperature).log_softmax(-1)
-
-
 def refuse_second_derivative() -> None:
     """For the backward of a gradient in closed form, which autograd would take for a constant.
 

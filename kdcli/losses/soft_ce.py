@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from kdcli.losses.inputs import Temperature, prepare, tempered_log_softmax
+from kdcli.losses.inputs import Temperature, prepare
+from kdcli.losses.softmax import tempered_log_softmax
 from kdcli.losses.targets import target_cross_entropy
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdcli.losses.inputs import Temperature, refuse_second_derivative, tempered_log_softmax
+from kdcli.losses.inputs import Temperature, refuse_second_derivative
+from kdcli.losses.softmax import tempered_log_softmax
 
 
 def target_cross_entropy(student_logits: Tensor, target: Tensor, temperature: Temperature) -> Tensor:

@@ -123,10 +123,14 @@ class _StackedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(K, B, out)`` from each member's own ``(K, B, in)`` or from one shared ``(B, in)``."""
+        weight, bias = self.weight, self.bias
+        if torch.is_autocast_enabled(x.device.type):  # an autograd.Function has to see to that by itself
+            dtype = torch.get_autocast_dtype(x.device.type)
+            x, weight, bias = x.to(dtype), weight.to(dtype), bias.to(dtype)
         if x.dim() == 3:
-            own: Tensor = _MemberwiseLinear.apply(x, self.weight, self.bias)  # type: ignore[no-untyped-call]
+            own: Tensor = _MemberwiseLinear.apply(x, weight, bias)  # type: ignore[no-untyped-call]
             return own
-        wide = functional.linear(x, self.weight.flatten(0, 1), self.bias.flatten())
+        wide = functional.linear(x, weight.flatten(0, 1), bias.flatten())
         # Left as a strided view: copying it into (K, B, out) order costs more than the next product gains.
         return wide.view(-1, *self.bias.shape).transpose(0, 1)
 

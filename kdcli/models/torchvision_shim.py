@@ -49,9 +49,9 @@ def import_beside_torchvision(module: str) -> ModuleType:
 
 def _declare_operators() -> None:
     global _declared
-    _declared = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+    _declared = torch.library.Library("torchvision", "FRAGMENT")
     for schema in _SCHEMAS:
-        _declared.define(schema)  # type: ignore[no-untyped-call]
+        _declared.define(schema)
 
 
 def _forget_half_imported() -> None:

@@ -64,7 +64,7 @@ def evaluate(plan: Plan, manner: Manner) -> Evaluation:
     home = create_run(Path(plan.config.output_dir), COMMAND, **contents)
     manner.say(f"{COMMAND} {home.path}")
     teachers = PastTeachers(plan.device, trust_code=plan.config.trust_code, say=manner.say)
-    with recorded(home, []):
+    with recorded([home]):
         measured = []
         for subject, exam in plan.pairs:
             manner.say(f"measuring {subject.run.path}")
@@ -73,6 +73,7 @@ def evaluate(plan: Plan, manner: Manner) -> Evaluation:
         classes = list(plan.pairs[0][1].data.dataset.classes)
         result = Evaluation(schema=1, run=str(home.path), classes=classes, runs=measured)
         write_json_atomic(home.path / EVALUATION, result.model_dump(by_alias=True))
+        home.set_status("finished")
     return result
 
 

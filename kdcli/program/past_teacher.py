@@ -12,7 +12,7 @@ from torch import Tensor
 from kdcli.errors import CheckpointError, KDError, UsageError
 from kdcli.program.subjects import Exam, Subject
 from kdcli.program.teaching import check_teacher, load_teacher
-from kdcli.rundir import RunDir, resolve_run
+from kdcli.rundir import RunDir
 from kdcli.schema import DistillStudent
 
 
@@ -64,16 +64,15 @@ def teacher_runs(subject: Subject, config: DistillStudent) -> list[RunDir]:
     """The runs that taught a run: those that its summary names, or where it has none its configuration.
 
     Raises:
-        UsageError: They are not there any more, or which they were is not recorded.
+        UsageError: They are not there any more.
         CheckpointError: A damaged record.
     """
-    if subject.summary is not None and subject.summary.teacher is not None:
-        return [_recorded(path, subject.run) for path in subject.summary.teacher.run]
-    names = [config.teacher] if isinstance(config.teacher, str) else config.teacher
-    if "latest" in names:
-        raise UsageError("it was the latest teacher when the training began, and which that was is not recorded")
-    root, smoke = Path(config.output_dir), subject.run.record.smoke
-    return [resolve_run(name, root=root, purpose="teacher", smoke=smoke) for name in names]
+    taught = None if subject.summary is None else subject.summary.teacher
+    if taught is not None:
+        paths = taught.run
+    else:
+        paths = [config.teacher] if isinstance(config.teacher, str) else config.teacher
+    return [_recorded(path, subject.run) for path in paths]
 
 
 def _recorded(path: str, run: RunDir) -> RunDir:

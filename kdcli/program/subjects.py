@@ -67,8 +67,8 @@ def load_subjects(
     for other in subjects[1:]:
         if other.card.fingerprint != first.card.fingerprint:
             raise UsageError(
-                f"runs on different data cannot be compared: {first.run.path} knows {_data(first.card)}, "
-                f"{other.run.path} {_data(other.card)}",
+                f"runs on different data cannot be compared: {first.run.path} knows {_of(first.card)}, "
+                f"{other.run.path} {_of(other.card)}",
                 where="run",
                 fix="evaluate them one by one",
             )
@@ -102,7 +102,7 @@ def read_summary(run: RunDir) -> Summary | None:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Examples that runs are asked about, un-augmented: those at ``indices`` of ``source``, with ``labels`` on the CPU."""
+    """Examples that runs are asked about as they are: ``indices`` into ``source``, and their labels on the CPU."""
 
     source: TensorSource
     indices: Tensor
@@ -152,15 +152,19 @@ def _check_data(subject: Subject, dataset: Dataset) -> None:
     held = (dataset.fingerprint, dataset.classes, dataset.input_shape)
     for member in subject.members:
         card = member.card
-        if (card.fingerprint, tuple(card.classes), tuple(card.input_shape)) != held:
+        known = (card.fingerprint, tuple(card.classes), tuple(card.input_shape))
+        if known != held:
             raise DataError(
-                f"{member.run} was trained on {_data(card)}; the {dataset.name} found now has the fingerprint "
-                f"{dataset.fingerprint[:12]}, {len(dataset.classes)} classes and examples of shape {dataset.input_shape}",
+                f"{member.run} was trained on {_described(card.dataset, *known)}; "
+                f"what is found now is {_described(dataset.name, *held)}",
                 where=f"{subject.run.path}/config.yaml: dataset",
                 fix="put back the data it was trained on, or train again",
             )
 
 
-def _data(card: NetworkCard) -> str:
-    shape = tuple(card.input_shape)
-    return f"{card.dataset} (fingerprint {card.fingerprint[:12]}, {len(card.classes)} classes, examples of shape {shape})"
+def _of(card: NetworkCard) -> str:
+    return _described(card.dataset, card.fingerprint, card.classes, card.input_shape)
+
+
+def _described(name: str, fingerprint: str, classes: Sequence[str], shape: Sequence[int]) -> str:
+    return f"{name} (fingerprint {fingerprint[:12]}, {len(classes)} classes, examples of {'x'.join(map(str, shape))})"

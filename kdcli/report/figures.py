@@ -1,103 +1,19 @@
-"""The figures of runs, sweeps and studies: each is written as PNG and SVG, and its numbers as CSV."""
+"""The figures of sweeps and studies: each is written as PNG and SVG, and its numbers as CSV."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from kdcli.report.plots import BLACK, BLUE, CYCLE, MARKERS, ORANGE, RED, Drawing, panels, styled, write
-from kdcli.report.text import clean, shorten
+from kdcli.report.plots import BLACK, BLUE, CYCLE, MARKERS, ORANGE, RED, Drawing, finish, label, panels, styled, write
+from kdcli.report.text import clean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Number = float | None
-_TERMS = ("train/loss", "train/hard", "train/soft")
-_LONG = 30
-_WIDE_RANGE = 30.0
-
-
-def curves(
-    metrics: Sequence[Mapping[str, Any]],
-    stem: Path,
-    *,
-    baseline: Sequence[Mapping[str, Any]] = (),
-    teacher_top1: float | None = None,
-    best_epoch: int | None = None,
-) -> Drawing:
-    """Loss terms, and top-1 on validation beside the baseline's and the teacher's, over the epochs.
-
-    Args:
-        metrics: The lines of metrics.jsonl.
-        stem: The path without suffix.
-        baseline: The baseline's lines.
-        teacher_top1: The teacher's top-1 on validation, a fraction.
-        best_epoch: The epoch whose checkpoint was selected.
-    """
-    with styled():
-        has_val = any(line.get("val/top1") is not None for line in [*metrics, *baseline])
-        figure, axes = panels(2 if has_val else 1, 9.0 if has_val else 5.5, 3.6)
-        _draw_losses(axes[0], metrics)
-        if has_val:
-            _draw_validation(axes[1], metrics, baseline, teacher_top1, best_epoch)
-        return write(figure, stem, *_curve_numbers(metrics, baseline))
-
-
-def _series(lines: Sequence[Mapping[str, Any]], key: str) -> tuple[list[float], list[float]]:
-    known = [(line["epoch"], line[key]) for line in lines if line.get(key) is not None]
-    return [epoch for epoch, _ in known], [value for _, value in known]
-
-
-def _draw_losses(axes: Axes, metrics: Sequence[Mapping[str, Any]]) -> None:
-    drawn: list[float] = []
-    has_soft = any(line.get("train/soft") is not None for line in metrics)
-    styles = zip(_TERMS, ("total", "hard", "soft"), (BLACK, BLUE, ORANGE), ("-", "--", "-."), strict=True)
-    for key, label, color, line in styles if has_soft else [(_TERMS[0], "loss", BLACK, "-")]:
-        epochs, values = _series(metrics, key)
-        drawn += values
-        if values:
-            axes.plot(epochs, values, color=color, linestyle=line, label=label, marker=_dot(values))
-    if drawn and min(drawn) > 0 and max(drawn) / min(drawn) > _WIDE_RANGE:
-        axes.set_yscale("log")
-    _finish(axes, "epoch", "nats", "Loss on the training set")
-
-
-def _dot(values: Sequence[float]) -> str | None:
-    return "o" if len(values) < 3 else None
-
-
-def _draw_validation(
-    axes: Axes,
-    metrics: Sequence[Mapping[str, Any]],
-    baseline: Sequence[Mapping[str, Any]],
-    teacher_top1: float | None,
-    best_epoch: int | None,
-) -> None:
-    if teacher_top1 is not None:
-        axes.axhline(100 * teacher_top1, color=RED, linestyle=":", label="teacher")
-    label = "student" if baseline or teacher_top1 is not None else "validation"
-    for lines, name, color, style in ((metrics, label, BLUE, "-"), (baseline, "baseline", ORANGE, "--")):
-        epochs, values = _series(lines, "val/top1")
-        if values:
-            axes.plot(epochs, [100 * v for v in values], color=color, linestyle=style, label=name, marker=_dot(values))
-    chosen = [(line["epoch"], 100 * line["val/top1"]) for line in metrics if line["epoch"] == best_epoch]
-    if chosen:
-        axes.plot(*chosen[0], "o", color=BLUE, markersize=7, label="selected")
-    _finish(axes, "epoch", "%", "Top-1 on validation")
-
-
-def _curve_numbers(
-    metrics: Sequence[Mapping[str, Any]], baseline: Sequence[Mapping[str, Any]]
-) -> tuple[list[str], list[list[Number]]]:
-    keys = [*_TERMS, "val/top1"]
-    own, other = ({line["epoch"]: line for line in lines} for lines in (metrics, baseline))
-    rows: list[list[Number]] = []
-    for epoch in sorted({*own, *other}):
-        values = [own.get(epoch, {}).get(key) for key in keys]
-        rows.append([epoch, *values, *(other.get(epoch, {}).get(key) for key in ("train/loss", "val/top1"))])
-    return ["epoch", *keys, "baseline train/loss", "baseline val/top1"], rows
 
 
 def heatmap(
@@ -129,8 +45,8 @@ def heatmap(
         width, height = 2.2 + 0.72 * len(x_values), 1.6 + 0.5 * len(y_values)
         figure, (axes,) = panels(1, max(width, 4.0), max(height, 2.4))
         _draw_grid(axes, values, digits, best)
-        axes.set_xticks(range(len(x_values)), [_label(text) for text in x_values])
-        axes.set_yticks(range(len(y_values)), [_label(text) for text in y_values])
+        axes.set_xticks(range(len(x_values)), [label(text) for text in x_values])
+        axes.set_yticks(range(len(y_values)), [label(text) for text in y_values])
         axes.set(xlabel=clean(x_label), ylabel=clean(y_label), title=clean(title))
         rows = [[setting, *row] for setting, row in zip(y_values, values, strict=True)]
         return write(figure, stem, [f"{y_label} \\ {x_label}", *x_values], rows)
@@ -142,15 +58,17 @@ def _draw_grid(axes: Axes, values: Sequence[Sequence[Number]], digits: int, best
     known = [value for row in values for value in row if value is not None]
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
     grid = [[float("nan") if value is None else value for value in row] for row in values]
-    axes.imshow(grid, cmap="cividis", vmin=low, vmax=high if high > low else low + 1, origin="lower", aspect="auto")
+    axes.imshow(grid, cmap="viridis", vmin=low, vmax=high if high > low else low + 1, origin="lower", aspect="auto")
     for y, row in enumerate(values):
         for x, value in enumerate(row):
-            color = "white" if value is not None and value < (low + high) / 2 else "black"
+            dark = value is not None and value - low <= (high - low) / 2
             shown = "–" if value is None else f"{value:.{digits}f}"
             weight = "bold" if best == (y, x) else "normal"
-            axes.text(x, y, shown, ha="center", va="center", color=color, weight=weight)
+            axes.text(x, y, shown, ha="center", va="center", color="white" if dark else "black", weight=weight)
     if best is not None:
-        axes.add_patch(Rectangle((best[1] - 0.5, best[0] - 0.5), 1, 1, fill=False, edgecolor=RED, linewidth=3))
+        axes.add_patch(
+            Rectangle((best[1] - 0.5, best[0] - 0.5), 1, 1, fill=False, edgecolor=RED, linewidth=3, clip_on=False)
+        )
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
 
@@ -188,11 +106,13 @@ def bars(rows: Sequence[Bar], stem: Path, *, x_label: str, title: str, digits: i
         papers = [(row.paper, place) for place, row in zip(places, rows, strict=True) if row.paper is not None]
         if papers:
             axes.plot(*zip(*papers, strict=True), "D", color=ORANGE, markeredgecolor=BLACK, label="paper")
-        axes.set_yticks(places, [_label(row.name) for row in rows])
+        axes.set_yticks(places, [label(row.name) for row in rows])
         axes.invert_yaxis()
         axes.margins(x=0.16)
         axes.set_xlim(left=0)
-        _finish(axes, x_label, "", title, legend=bool(papers), grid="x")
+        finish(axes, x_label, "", title, legend=False, grid="x")
+        if papers:
+            axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.2)
         numbers = [[row.name, row.value, row.sd, row.paper] for row in rows]
         return write(figure, stem, ["name", x_label, "standard deviation", "paper"], numbers)
 
@@ -223,12 +143,12 @@ def lines(
     with styled():
         figure, (axes,) = panels(1, 6.5, 4.0)
         for index, one in enumerate(series):
-            color, marker = CYCLE[index % len(CYCLE)], MARKERS[index % len(MARKERS)]
-            axes.errorbar(one.x, one.y, yerr=one.sd, color=color, marker=marker, label=_label(one.name))
+            color, marker = CYCLE[index % len(CYCLE)], MARKERS[(index + index // len(CYCLE)) % len(MARKERS)]
+            axes.errorbar(one.x, one.y, yerr=one.sd, color=color, marker=marker, label=label(one.name))
         if log_x:
             axes.set_xscale("log")
             _plain_ticks(axes, sorted({x for one in series for x in one.x}))
-        _finish(axes, x_label, y_label, title, legend=len(series) > 1)
+        finish(axes, x_label, y_label, title, legend=len(series) > 1)
         rows: list[list[str | Number]] = []
         for one in series:
             deviations: Sequence[Number] = one.sd or [None] * len(one.x)
@@ -240,16 +160,3 @@ def _plain_ticks(axes: Axes, places: Sequence[float]) -> None:
     few = places if len(places) <= 10 else places[:: -(-len(places) // 10)]
     axes.set_xticks(few, [f"{place:g}" for place in few])
     axes.set_xticks([], minor=True)
-
-
-def _label(text: str) -> str:
-    return shorten(clean(text), _LONG)
-
-
-def _finish(axes: Axes, x_label: str, y_label: str, title: str, *, legend: bool = True, grid: str = "y") -> None:
-    axes.set(xlabel=clean(x_label), ylabel=clean(y_label), title=clean(title))
-    axes.grid(axis="x" if grid == "x" else "y")
-    if x_label == "epoch":
-        axes.locator_params(axis="x", integer=True)
-    if legend and axes.get_legend_handles_labels()[0]:
-        axes.legend()

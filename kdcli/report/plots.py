@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from kdcli.disk import write_atomic
-from kdcli.report.text import clean
+from kdcli.report.text import clean, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,6 +34,7 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK = (
 CYCLE = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK)
 MARKERS = "os^Dv<>"
 _DPI = 150
+_LONG = 30
 _STYLE: dict[Any, Any] = {
     "font.family": ["DejaVu Sans"],
     "font.size": 10,
@@ -128,3 +129,24 @@ def _csv_cell(cell: Cell) -> str:
         return "" if cell is None else repr(cell)
     text = clean(cell)
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+
+
+def label(text: str) -> str:
+    """A name from anywhere as it may stand in a figure."""
+    return shorten(clean(text), _LONG)
+
+
+def finish(
+    axes: Axes, x_label: str, y_label: str, title: str, *, legend: bool = True, grid: Literal["x", "y"] = "y"
+) -> None:
+    """Put titles, grid and legend on the axes; an axis of epochs counts in whole numbers."""
+    axes.set(xlabel=clean(x_label), ylabel=clean(y_label), title=clean(title))
+    axes.grid(axis=grid)
+    if x_label == "epoch":
+        from matplotlib.ticker import MaxNLocator
+
+        low, high = axes.get_xlim()
+        axes.set_xlim(min(low, (low + high) / 2 - 0.5), max(high, (low + high) / 2 + 0.5))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if legend and axes.get_legend_handles_labels()[0]:
+        axes.legend()

@@ -34,7 +34,7 @@ def training_verdict(summary: Summary, *, width: int, smoke: bool = False) -> st
         width: Columns of the terminal.
         smoke: The run was a smoke run: said, and kept up in the next command.
     """
-    said = [_SMOKE] * smoke + (student_sentences(summary) if summary.teacher else _network_sentences(summary))
+    said = [_SMOKE] * smoke + (student_sentences(summary) if summary.teacher else network_sentences(summary))
     places = [("run", summary.run), ("next", next_command(summary) + " --smoke" * smoke)]
     blocks = [
         table(RESULT_COLUMNS, result_rows(summary), width=width),
@@ -130,7 +130,8 @@ def _mcnemar(baseline: BaselineSummary) -> str:
     )
     if p >= SIGNIFICANT:
         return counts + "the difference is within the noise, and this test set cannot tell the two apart."
-    return counts + f"the {'student' if student > other else 'baseline'} is really better than the other on such data."
+    better, worse = ("student", "baseline") if student > other else ("baseline", "student")
+    return counts + f"the {better} really is better than the {worse} on such data."
 
 
 def _odds(p: float) -> str:
@@ -166,7 +167,8 @@ def _training(summary: Summary) -> str:
     return f"{line}; the numbers are of epoch {summary.selected.epoch}, {by}."
 
 
-def _network_sentences(summary: Summary) -> list[str]:
+def network_sentences(summary: Summary) -> list[str]:
+    """What the numbers of a network, or of an ensemble, mean."""
     lines = [headline(summary)]
     if summary.members is not None:
         tests = [member.test for member in summary.members]

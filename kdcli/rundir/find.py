@@ -38,7 +38,7 @@ def resolve_run(text: str, *, root: Path, purpose: Purpose, smoke: bool) -> RunD
     """
     if text == "latest":
         return _latest(root, purpose, smoke=smoke)
-    run = _at_path(text) or _named(text, root, purpose, smoke=smoke)
+    run = _at_path(text, purpose, smoke=smoke) or _named(text, root, purpose, smoke=smoke)
     if purpose != "run" and run.record.command not in (TRAININGS if purpose == "teacher" else _RESUMABLE):
         raise UsageError(
             f"a {run.record.command!a} cannot be used here", where=f"{purpose}={text}", fix=_first_step(purpose, smoke)
@@ -46,13 +46,14 @@ def resolve_run(text: str, *, root: Path, purpose: Purpose, smoke: bool) -> RunD
     return run
 
 
-def _at_path(text: str) -> RunDir | None:
+def _at_path(text: str, purpose: Purpose, *, smoke: bool) -> RunDir | None:
     path = Path(text)
     if text and os.path.isdir(path):
         if os.path.lexists(path / RECORD):
             return RunDir.open(path)
         if "/" in text:
-            raise UsageError(f"{text!r} is no run directory: it has no {RECORD}", where=text, fix="see: kd runs")
+            what = f"{text!r} is no run directory: it has no {RECORD}"
+            raise UsageError(what, where=f"{purpose}={text}", fix=_first_step(purpose, smoke))
     return None
 
 

@@ -27,7 +27,6 @@ class RunLock:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._descriptor: int | None = None
 
     def __enter__(self) -> RunLock:
         """Take the lock, and remove what processes that died here left behind."""
@@ -49,9 +48,7 @@ class RunLock:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Release the lock."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        os.close(self._descriptor)
 
     def _take(self, descriptor: int) -> None:
         try:

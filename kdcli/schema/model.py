@@ -39,7 +39,7 @@ class CifarResnet(Section):
 
     kind: Literal["resnet_cifar"]
     depth: Annotated[int, Interval(8, 1202)]
-    width: Annotated[int, Interval(1, 16)] = 1
+    widths: Annotated[list[Count], Field(min_length=4, max_length=4)]
 
 
 class Wrn(Section):
@@ -47,7 +47,7 @@ class Wrn(Section):
 
     kind: Literal["wrn"]
     depth: Annotated[int, Interval(10, 1000)]
-    width: Annotated[int, Interval(1, 16)]
+    widen: Annotated[int, Interval(1, 64)]
 
 
 class Torchvision(Section):
@@ -69,6 +69,16 @@ class Custom(Section):
 Model = Annotated[Mlp | Lenet | Cnn | CifarResnet | Wrn | Torchvision | Custom, Field(discriminator="kind")]
 
 
+def build_options(model: Model) -> dict[str, Any]:
+    """The arguments of the network's builder in ``kdcli.models``."""
+    match model:
+        case Torchvision(name=name, pretrained=pretrained):
+            return {"architecture": name, "pretrained": pretrained}
+        case Custom(target=target, arguments=arguments):
+            return {**arguments, "target": target}
+    return model.model_dump(exclude={"kind"})
+
+
 def model_label(model: Model) -> str:
     """Name a network in results: ``mlp_800`` for two equal hidden layers, ``mlp_500x200`` otherwise."""
     match model:
@@ -76,10 +86,10 @@ def model_label(model: Model) -> str:
             return f"mlp_{first}"
         case Mlp(hidden=hidden):
             return "mlp_" + "x".join(map(str, hidden))
-        case CifarResnet(depth=depth, width=width):
-            return f"resnet{depth}" + (f"x{width}" if width > 1 else "")
-        case Wrn(depth=depth, width=width):
-            return f"wrn_{depth}_{width}"
+        case CifarResnet(depth=depth, widths=[_, _, _, last]):
+            return f"resnet{depth}" + (f"x{last // 64}" if last > 64 else "")
+        case Wrn(depth=depth, widen=widen):
+            return f"wrn_{depth}_{widen}"
         case Torchvision(name=name):
             return name
         case Custom(target=target):

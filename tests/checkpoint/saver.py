@@ -2,8 +2,8 @@
 
     python saver.py OLD WORK NAME...
 
-For each NAME (a failpoint, `name:count`), a child process saves step 2 into a copy of the store OLD, which holds step 1, and
-is killed at that failpoint; WORK/<n> is what it left, and a line of the output is its exit status.
+For each NAME (a failpoint, `name:count`), a child process saves step 2 into a copy of the store OLD, which holds
+step 1, and is killed at that failpoint; WORK/<n> is what it left, and a line of the output is its exit status.
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ from kdcli import checkpoint, disk
 def content(step: int) -> tuple[dict[str, dict[str, Tensor]], dict[str, object]]:
     """Tensors and state of one step, different for every step."""
     weights = torch.arange(6, dtype=torch.float32).reshape(2, 3) + step
-    moments = {"step": torch.tensor(step), "generator": torch.full((5,), step % 256, dtype=torch.uint8)}
-    return {"model": {"weight": weights, "bias": torch.zeros(0)}, "state": moments}, {"epoch": step, "offset": 12 * step}
+    tensors = {
+        "model": {"weight": weights, "bias": torch.zeros(0)},
+        "state": {"step": torch.tensor(step), "generator": torch.full((5,), step % 256, dtype=torch.uint8)},
+    }
+    return tensors, {"epoch": step, "offset": 12 * step}
 
 
 def save(store: Path, step: int) -> checkpoint.Pointer:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import threading
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +15,7 @@ from kdcli.errors import CheckpointError, MachineError
 
 
 def _tree(directory: Path) -> dict[str, bytes]:
-    return {path.relative_to(directory).as_posix(): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
 
 
 def test_a_commit_is_the_four_files_that_the_design_names(store: Path, saver: ModuleType) -> None:
@@ -93,6 +94,14 @@ def test_the_same_step_with_another_content_stands_beside_the_first(store: Path,
     assert _tree(store / first.dir) == before
     point(store, "last", second)
     assert load(store, fallback=False).path.name == "step-000005-2"
+
+
+def test_what_is_committed_again_is_found_under_any_name_of_its_step(store: Path, saver: ModuleType) -> None:
+    first = commit(store, 5, *saver.content(5))
+    second = commit(store, 5, saver.content(6)[0], {})
+    shutil.rmtree(store / first.dir)
+    assert commit(store, 5, saver.content(6)[0], {}) == second
+    assert [path.name for path in store.iterdir()] == ["step-000005-2"]
 
 
 def test_a_damaged_directory_of_the_same_step_is_not_taken_for_the_commit(store: Path, saver: ModuleType) -> None:

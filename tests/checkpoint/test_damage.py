@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -23,7 +25,7 @@ from kdcli.errors import CheckpointError
 
 _FILES = [f"step-000002/{name}" for name in ("model.safetensors", "state.safetensors", "state.json", "manifest.json")]
 _settings = settings(
-    max_examples=100, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
@@ -84,9 +86,7 @@ def test_without_verification_most_flipped_bits_would_be_silent(two: Path) -> No
     assert silent > 20
 
 
-def test_the_digest_is_what_finds_flipped_bits(
-    store: Path, saver: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_digest_is_what_finds_flipped_bits(store: Path, saver: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("write", "read"):
         monkeypatch.setattr(f"kdcli.checkpoint.{module}.sha256", lambda data: "0" * 64)
     saver.save(store, 2)
@@ -166,9 +166,12 @@ def test_a_missing_file_is_rejected(two: Path, name: str) -> None:
 def test_what_is_not_a_regular_file_is_rejected_at_once(two: Path, tmp_path: Path, name: str, kind: str) -> None:
     path = two / name
     path.rename(tmp_path / "original")
-    {"link": lambda: path.symlink_to(tmp_path / "original"), "pipe": lambda: os.mkfifo(path), "directory": path.mkdir}[
-        kind
-    ]()
+    if kind == "link":
+        path.symlink_to(tmp_path / "original")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
     started = time.monotonic()
     with pytest.raises(CheckpointError):
         load(two, fallback=False)
@@ -224,7 +227,6 @@ _ENTRY = {"bytes": 2, "sha256": "0" * 64}
         {"files": []},
         {"files": {"state.json": {"bytes": -1, "sha256": "0" * 64}}},
         {"files": {"state.json": {"bytes": 2**63, "sha256": "0" * 64}}},
-        {"files": {"state.json": {"bytes": 9 * 2**20, "sha256": "0" * 64}}},
         {"files": {"state.json": {"bytes": 2, "sha256": "0" * 63}}},
         {"files": {"state.json": _ENTRY, "../../escape.safetensors": _ENTRY}},
         {"files": {"state.json": _ENTRY, "/etc/passwd": _ENTRY}},
@@ -308,6 +310,41 @@ def test_a_hostile_state_with_the_right_digest_is_rejected(two: Path, data: byte
     _consistent(two, {"state.json": data})
     with pytest.raises(CheckpointError):
         load(two, fallback=False)
+
+
+def test_a_state_over_the_limit_is_refused_before_it_is_read(two: Path) -> None:
+    _consistent(two, {"state.json": b" " * (8 * 2**20 + 1)})
+    with pytest.raises(CheckpointError, match="over 8,388,608"):
+        load(two, fallback=False)
+
+
+def test_whichever_call_fails_while_reading_it_is_a_checkpoint_error(two: Path) -> None:
+    for number in range(1, 100):
+        count = itertools.count(1)
+        with pytest.MonkeyPatch.context() as patch:
+            for name in ("open", "fstat", "lstat", "listdir"):
+                patch.setattr(os, name, _failing(getattr(os, name), number, count))
+            try:
+                assert load(two, fallback=False).step == 2
+                break
+            except CheckpointError:
+                continue
+    assert number > 9
+
+
+def _failing(real: Callable[..., Any], number: int, count: Iterator[int]) -> Callable[..., Any]:
+    def call(*args: Any, **options: Any) -> Any:
+        if next(count) == number:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(*args, **options)
+
+    return call
+
+
+def test_a_file_where_the_store_should_be_is_rejected(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").write_text("")
+    with pytest.raises(CheckpointError, match="cannot be read: Not a directory"):
+        load(tmp_path / "checkpoints")
 
 
 def test_a_pointer_far_too_long_is_refused(two: Path) -> None:

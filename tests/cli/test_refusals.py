@@ -55,6 +55,7 @@ REFUSED: dict[str, tuple[str, ...]] = {
     STUDENT + "--resolve": ("--resolve belongs to --cfg",),
     STUDENT + "--cfg job alpha=1.5": ("alpha.value", "[0, 1]"),
     STUDENT + "--cfg job --package nope": ("no part 'nope'",),
+    STUDENT + "dataset=csv": ("dataset.path, dataset.target must all be given", "dataset.path=FILE.csv"),
     "distill-student": ("teacher must be given", "teacher=latest"),
     "distill-student --cfg job loss.label_smoothing=2": ("loss.label_smoothing", "[0, 1]"),
     "evaluate": ("run must be given", "run=latest"),

@@ -82,6 +82,23 @@ def test_member_logits_equal_the_single_net_in_training_and_in_eval(options: dic
 
 
 @variants
+def test_members_with_batches_of_their_own_equal_the_single_nets(options: dict[str, Any]) -> None:
+    nets, stack = make(options)
+    inputs, labels = zip(*batches(MEMBERS), strict=True)
+    logits = stack(torch.stack(inputs), own=True)
+    torch.autograd.backward([functional.cross_entropy(*pair) for pair in zip(logits, labels, strict=True)])
+    stacked = dict(stack.named_parameters())
+    for member, net in enumerate(nets):
+        single = net(inputs[member])
+        torch.testing.assert_close(logits[member], single)
+        functional.cross_entropy(single, labels[member]).backward()
+        for name, parameter in net.named_parameters():
+            grad = stacked[name].grad
+            assert grad is not None
+            torch.testing.assert_close(grad[member], parameter.grad)
+
+
+@variants
 def test_member_gradients_equal_the_single_net(options: dict[str, Any]) -> None:
     nets, stack = make(options)
     [(inputs, labels)] = batches(1)

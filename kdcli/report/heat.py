@@ -1,0 +1,80 @@
+"""A grid of numbers in a terminal, with colours where there may be colours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kdcli.report.text import clean, pad, width_of
+
+# From the 256-colour palette, after viridis: dark to bright, so that it reads without colour vision too.
+_RAMP = (53, 60, 24, 30, 36, 71, 148, 220)
+_WHITE, _BLACK = 255, 16
+_GAP = 1
+
+
+def terminal_heatmap(
+    values: Sequence[Sequence[float | None]],
+    *,
+    x_values: Sequence[str],
+    y_values: Sequence[str],
+    x_label: str,
+    y_label: str,
+    digits: int = 2,
+    best: tuple[int, int] | None = None,
+    color: bool,
+    width: int,
+) -> str:
+    """The grid, the last row on top as in a figure; ``*`` marks the best cell; too wide a grid is cut between columns.
+
+    Args:
+        values: Rows for ``y_values``, columns for ``x_values``; None is an empty cell.
+        x_values: The columns' settings.
+        y_values: The rows' settings.
+        x_label: What the columns are.
+        y_label: What the rows are.
+        digits: Decimals to show.
+        best: The (row, column) to mark.
+        color: Lay colours behind the numbers.
+        width: Columns of the terminal.
+    """
+    cells = [[_shown(value, digits, best == (y, x)) for x, value in enumerate(row)] for y, row in enumerate(values)]
+    titles = [clean(text) for text in x_values]
+    names = [clean(text) for text in y_values]
+    first = max(map(width_of, [clean(y_label), *names]))
+    cell = max(map(width_of, [*titles, *(text for row in cells for text in row)])) + 2
+    per_block = max(1, (width - first) // (cell + _GAP))
+    blocks = []
+    for start in range(0, len(titles), per_block):
+        part = slice(start, start + per_block)
+        lines = [f"{' ' * (first + _GAP)} {clean(x_label)}"]
+        lines.append(_line(pad(clean(y_label), first), [pad(f"{title} ", cell, right=True) for title in titles[part]]))
+        for name, texts, row in reversed(list(zip(names, cells, values, strict=True))):
+            padded = [pad(f"{text} ", cell, right=True) for text in texts[part]]
+            if color:
+                padded = [_painted(text, _level(value, values)) for text, value in zip(padded, row[part], strict=True)]
+            lines.append(_line(pad(name, first), padded))
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks)
+
+
+def _line(name: str, cells: Sequence[str]) -> str:
+    return (" " * _GAP).join([name, *cells]).rstrip()
+
+
+def _shown(value: float | None, digits: int, is_best: bool) -> str:
+    return "-" if value is None else f"{value:.{digits}f}" + "*" * is_best
+
+
+def _level(value: float | None, values: Sequence[Sequence[float | None]]) -> int | None:
+    if value is None:
+        return None
+    known = [each for row in values for each in row if each is not None]
+    low, high = min(known), max(known)
+    return 0 if high == low else round((value - low) / (high - low) * (len(_RAMP) - 1))
+
+
+def _painted(text: str, level: int | None) -> str:
+    if level is None:
+        return text
+    ink = _WHITE if level < len(_RAMP) / 2 else _BLACK
+    return f"\x1b[38;5;{ink};48;5;{_RAMP[level]}m{text}\x1b[0m"

@@ -1,0 +1,1 @@
+"""Studies: experiments written down in YAML, with what each number should be."""

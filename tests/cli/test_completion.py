@@ -1,0 +1,192 @@
+"""Tab completion: what can follow, and the three shells that ask for it."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kdcli.commands.completion import candidates
+
+pytestmark = pytest.mark.xdist_group("completion")
+
+
+@pytest.fixture
+def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two teachers, a student, a directory that is no run, and a sweep."""
+    for name in ("train-teacher/20260102_120000-aaaa", "train-teacher/20260103_120000-bbbb"):
+        (tmp_path / "outputs" / name).mkdir(parents=True)
+        (tmp_path / "outputs" / name / "run.json").touch()
+    for name in ("distill-student/20260104_120000-cccc", "sweeps/20260105_120000-dddd"):
+        (tmp_path / "outputs" / name).mkdir(parents=True)
+        (tmp_path / "outputs" / name / "run.json").touch()
+    (tmp_path / "outputs" / "train-teacher" / "20260109_120000-none").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("kd dis", ["distill-student"]),
+        ("kd --json ev", ["evaluate"]),
+        ("kd nonsense", []),
+        ("kd completion ", ["bash", "zsh", "fish"]),
+        ("kd help ex", ["exit-codes"]),
+        ("kd distill-student --cfg ", ["job", "hydra", "all"]),
+        ("kd distill-student -c ", ["job", "hydra", "all"]),
+        ("kd distill-student --progress=r", ["--progress=rich"]),
+        ("kd distill-student --dr", ["--dry-run"]),
+        ("kd resume --mul", []),
+        ("kd distill-student model=resnet8", ["model=resnet8", "model=resnet8x4"]),
+        ("kd distill-student temperature=co", ["temperature=constant", "temperature=cosine"]),
+        ("kd distill-student -m temperature=1,2.5,cos", ["temperature=1,2.5,cosine"]),
+        ("kd distill-student mod", ["model=", "model."]),
+        ("kd distill-student epo", ["epochs="]),
+        ("kd distill-student sw", ["sweep."]),
+        ("kd distill-student sweep.", ["sweep.fuse="]),
+        ("kd distill-student dataset.val_s", ["dataset.val_seed="]),
+        ("kd distill-student temperature.", ["temperature.value="]),
+        ("kd distill-student temperature=3.3 temperature.", ["temperature.value="]),
+        ("kd distill-student temperature=linear temperature.", ["temperature.start=", "temperature.end="]),
+        ("kd train-teacher teach", []),
+        ("kd evaluate temp", []),
+        ("", []),
+    ],
+)
+def test_what_can_follow(line: str, found: list[str]) -> None:
+    assert candidates(line) == (found if line else candidates("kd "))
+
+
+def test_own_options_are_found_where_the_line_names_their_directory(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "zebra.yaml").touch()
+    for flag in (f"--config-dir {tmp_path}", f"--config-dir={tmp_path}", f"-cd {tmp_path}"):
+        assert candidates(f"kd train-teacher {flag} model=z") == ["model=zebra"]
+
+
+@pytest.mark.usefixtures("outputs")
+def test_runs_follow_teacher_and_run_newest_first() -> None:
+    teachers = ["20260103_120000-bbbb", "20260102_120000-aaaa"]
+    trainings = ["20260104_120000-cccc", *teachers]
+    assert candidates("kd distill-student teacher=") == [f"teacher={name}" for name in ["latest", *teachers]]
+    assert candidates("kd evaluate run=") == [f"run={name}" for name in ["latest", *trainings]]
+    assert candidates("kd evaluate run=[latest,20260104") == ["run=[latest,20260104_120000-cccc"]
+    assert candidates("kd resume ") == ["latest", "20260105_120000-dddd", *trainings]
+
+
+def test_the_answer_needs_only_the_standard_library(kd: Callable[..., Any], kd_lines: Callable[..., list[Any]]) -> None:
+    (outcome,) = kd_lines([["__complete", "kd distill-student model=mlp_30"]])
+    assert (outcome.code, outcome.imported) == (0, ())
+    assert outcome.out.splitlines() == ["model=mlp_30", "model=mlp_300"]
+    assert kd("__complete").code == 0
+
+
+@pytest.fixture(scope="module")
+def with_kd_on_the_path(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment in which ``kd`` is this Python's kd."""
+    directory = tmp_path_factory.mktemp("bin")
+    program = directory / "kd"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m kdcli "$@"\n')
+    program.chmod(0o755)
+    return {**os.environ, "PATH": f"{directory}:{os.environ['PATH']}", "TERM": "xterm", "HOME": str(directory)}
+
+
+_ASK_BASH = """
+eval "$(kd completion bash)"
+COMP_LINE=$1; COMP_POINT=${#1}
+_kd_complete kd
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+@pytest.mark.parametrize(
+    ("line", "replies"),
+    [
+        ("kd dis", ["distill-student"]),
+        ("kd distill-student model=resnet11", ["resnet110"]),
+        ("kd distill-student -m temperature=1,cos", ["1,cosine"]),
+        ("kd distill-student --progress=pl", ["plain"]),
+    ],
+)
+def test_bash_completes_what_stands_behind_the_equals_sign(
+    with_kd_on_the_path: dict[str, str], line: str, replies: list[str]
+) -> None:
+    done = subprocess.run(
+        ["bash", "--norc", "-c", _ASK_BASH, "bash", line], env=with_kd_on_the_path, capture_output=True, text=True
+    )
+    assert (done.stdout.splitlines(), done.stderr) == (replies, "")
+
+
+# Makes its standard input the terminal that governs it, then becomes the shell.
+_IN_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+
+class _Shell:
+    """An interactive shell in a terminal of its own."""
+
+    def __init__(self, command: list[str], env: dict[str, str]) -> None:
+        self.terminal, inside = pty.openpty()
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _IN_TERMINAL, *command],
+            env=env,
+            stdin=inside,
+            stdout=inside,
+            stderr=inside,
+            start_new_session=True,
+        )
+        os.close(inside)
+
+    def type(self, text: str) -> None:
+        os.write(self.terminal, text.encode())
+
+    def wait_for(self, text: str, seconds: float = 20) -> str:
+        """What the shell has printed when ``text`` is in it, or when the time is up."""
+        printed, end = b"", time.monotonic() + seconds
+        while text.encode() not in printed and time.monotonic() < end:
+            if select.select([self.terminal], [], [], 0.1)[0]:
+                printed += os.read(self.terminal, 65536)
+        return printed.decode(errors="replace")
+
+    def close(self) -> None:
+        os.close(self.terminal)
+        self.process.kill()
+        self.process.wait()
+
+
+_SHELLS = {
+    "bash": (["bash", "--norc", "-i"], 'eval "$(kd completion bash)"'),
+    "zsh": (["zsh", "-f", "-i"], 'autoload -U compinit; compinit -u -D; eval "$(kd completion zsh)"'),
+    "fish": (["fish", "--no-config", "-i"], "kd completion fish | source"),
+}
+
+
+@pytest.fixture(params=_SHELLS)
+def shell(request: pytest.FixtureRequest, with_kd_on_the_path: dict[str, str]) -> Iterator[_Shell]:
+    command, setup = _SHELLS[request.param]
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]} is not installed")
+    shell = _Shell(command, with_kd_on_the_path)
+    shell.type(f"{setup}; echo rea''dy\n")
+    assert "ready" in shell.wait_for("ready")
+    yield shell
+    shell.close()
+
+
+def test_tab_completes_an_option_in_a_terminal(shell: _Shell) -> None:
+    shell.type("kd distill-student model=resnet11\t")
+    assert "model=resnet110" in shell.wait_for("model=resnet110")
