@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
@@ -34,9 +35,11 @@ def is_alive(pid: int, *, since: float) -> bool:
 
 
 def _started(pid: int) -> float:
-    """When a process started, in seconds since the epoch; 0 where the system does not say."""
+    """When a process started, in seconds since the epoch: 0 where the system does not say, never for a dead one."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        if fields[0] in ("Z", "X"):  # it has ended, and its parent has not asked how
+            return math.inf
         boot = Path("/proc/stat").read_text().partition("\nbtime ")[2].split()[0]
         return int(boot) + int(fields[19]) / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError, IndexError):

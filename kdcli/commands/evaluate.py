@@ -36,7 +36,7 @@ def run(config: Evaluate, overrides: Sequence[str], flags: Flags) -> int:
     if flags.json:
         sys.stdout.write(encode_json(evaluation.model_dump(by_alias=True)).decode())
     else:
-        sys.stdout.write(_shown(evaluation, runs))
+        sys.stdout.write(_shown(evaluation, runs, smoke=flags.smoke))
     return 0
 
 
@@ -74,13 +74,15 @@ def _planned(plan: Plan) -> str:
     return "".join(parts)
 
 
-def _shown(evaluation: Evaluation, runs: Sequence[RunDir]) -> str:
+def _shown(evaluation: Evaluation, runs: Sequence[RunDir], *, smoke: bool) -> str:
     from kdcli.report.evaluation import evaluation_table
     from kdcli.report.text import clean, encodable
 
-    table = evaluation_table(evaluation, width=shutil.get_terminal_size((100, 24)).columns)
-    text = f"{table}\n\nrun   {clean(evaluation.run)}\nnext  {_next_command(runs)}\n"
-    return encodable(text, sys.stdout.encoding)
+    blocks = [evaluation_table(evaluation, width=shutil.get_terminal_size((100, 24)).columns)]
+    if smoke:
+        blocks.append("This was a smoke run, of at most 512 examples a part: its numbers say nothing.")
+    blocks.append(f"run   {clean(evaluation.run)}\nnext  {_next_command(runs)}{' --smoke' * smoke}")
+    return encodable("\n\n".join(blocks) + "\n", sys.stdout.encoding)
 
 
 def _next_command(runs: Sequence[RunDir]) -> str:

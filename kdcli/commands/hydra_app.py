@@ -9,7 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hydra import version
-from hydra._internal.utils import _run_hydra, get_args_parser
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import _run_hydra, create_config_search_path, get_args_parser
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
 
 from kdcli.commands import numeric_options, sweeper
 from kdcli.commands.conf_files import conf_dir
@@ -41,7 +44,8 @@ def run_hydra(command: str, args: list[str], flags: Flags) -> int:
     prepare()
     task = Task(request, flags)
     try:
-        _call_hydra(request, task)
+        printed = any(request.flag(name) is not None for name in ("--cfg", "--info", "--hydra-help"))
+        (_print_with_hydra if printed and not task.shows_job else _compose_and_call)(request, task)
     except SystemExit as asked:
         return UsageError.exit_code if asked.code else 0
     except KDError:
@@ -62,21 +66,30 @@ def prepare() -> None:
     sweeper.install()
 
 
-def _call_hydra(request: Request, task: Task) -> None:
-    # What hydra.main does, without its detour over sys.argv; overrides stand together, or argparse loses some.
+def _compose_and_call(request: Request, task: Task) -> None:
+    """Compose once and call the task, or for ``-m`` the sweeper; hydra.main composes twice, to ask for its mode."""
+    search_path = create_config_search_path(str(conf_dir()))
+    for directory in request.config_dirs:
+        place = SearchPathQuery(provider="schema")
+        search_path.prepend("command-line", f"file://{directory.resolve()}", anchor=place)
+    hydra = Hydra.create_main_hydra2("kd", search_path)
+    sweeps = request.flag("--multirun") is not None
+    overrides = [*_QUIET, *request.overrides, *_OURS, f"hydra.mode={'MULTIRUN' if sweeps else 'RUN'}"]
+    try:
+        (hydra.multirun if sweeps else hydra.run)(request.primary, task, overrides)
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def _print_with_hydra(request: Request, task: Task) -> None:
+    """Let Hydra itself print what it is asked for: ``--info``, ``--cfg hydra``, ``--hydra-help``."""
     with lenient_argparse():
         parser = get_args_parser()
-    hydra_flags = request.without("--cfg", "--resolve", "--package") if task.shows_job else request.hydra_flags
-    arguments = parser.parse_args([*_QUIET, *request.overrides, *_OURS, *hydra_flags])
+    # The overrides stand together: argparse would lose those behind a flag.
+    arguments = parser.parse_args([*_QUIET, *request.overrides, *_OURS, *request.hydra_flags])
     # Hydra then raises what goes wrong instead of printing it and leaving.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    _run_hydra(
-        args=arguments,
-        args_parser=parser,
-        task_function=task,
-        config_path=str(conf_dir()),
-        config_name=request.spec.config_name,
-    )
+    _run_hydra(arguments, parser, task, str(conf_dir()), request.spec.config_name)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 import yaml
-from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException, SearchPathException
+from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from kdcli.commands.conf_files import NUMERIC_GROUPS, conf_dir, keys_of, options, scan
@@ -74,13 +74,6 @@ def _malformed(error: Exception, request: Request) -> UsageError | None:
     return UsageError(
         f"{word!r} sets nothing", where=word, fix=f"settings are written key=value, for example {example}"
     )
-
-
-def _no_directory(error: Exception, request: Request) -> UsageError | None:
-    if not isinstance(error, SearchPathException):
-        return None
-    directory = request.flag("--config-dir")
-    return UsageError(f"no directory {directory}", where="--config-dir", fix="name a directory with YAML of your own")
 
 
 def _unknown_option(error: Exception, request: Request) -> UsageError | None:
@@ -191,7 +184,6 @@ def _groups(request: Request) -> list[str]:
 _EXPLANATIONS: tuple[Callable[[Exception, Request], UsageError | None], ...] = (
     _broken_yaml,
     _malformed,
-    _no_directory,
     _unknown_option,
     _unknown_key,
     _needless_plus,

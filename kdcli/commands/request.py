@@ -62,6 +62,10 @@ class Request:
         modes = [name for name in _MODES if self.flag(name) is not None]
         if len(modes) > 1:
             raise UsageError(f"{' and '.join(modes)} exclude each other", where=modes[1], fix=f"leave out {modes[1]}")
+        for directory in self.config_dirs:
+            if not directory.is_dir():
+                fix = "name a directory with YAML of your own"
+                raise UsageError(f"no directory {directory}", where="--config-dir", fix=fix)
         for name in ("--resolve", "--package"):
             if self.flag(name) is not None and self.flag("--cfg") is None:
                 raise UsageError(f"{name} belongs to --cfg", where=name, fix=f"add --cfg=job, or leave out {name}")
@@ -78,10 +82,6 @@ class Request:
             if given == name:
                 return value
         return None
-
-    def without(self, *names: str) -> tuple[str, ...]:
-        """Hydra's flags but for those of these names."""
-        return tuple(flag for flag in self.hydra_flags if flag.partition("=")[0] not in names)
 
     @property
     def config_dirs(self) -> list[Path]:

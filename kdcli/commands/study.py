@@ -7,7 +7,9 @@ import json
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +134,7 @@ def run_part(label: str, part: StudyRun, place: Path, flags: Flags) -> list[Mapp
     folder = place / label
     found = _outcome(folder)
     if found is None or found.status != "finished":
-        _start_or_resume(part, place, folder, found, replace(flags, quiet=True, json=False))
+        _start_or_resume(part, place, folder, found, replace(flags, json=False))
         found = _outcome(folder)
     assert found is not None
     summary = found.summary()
@@ -150,7 +152,8 @@ def _start_or_resume(part: StudyRun, place: Path, folder: Path, found: RunDir | 
     from kdcli.commands.hydra_app import run_hydra
 
     if found is not None:
-        resume.run([str(found.path), f"output_dir={folder}"], flags)
+        with redirect_stdout(StringIO()):
+            resume.run([str(found.path), f"output_dir={folder}"], flags)
         return
     args = [*part.overrides, f"output_dir={folder}"]
     if part.teacher is not None:
@@ -159,7 +162,8 @@ def _start_or_resume(part: StudyRun, place: Path, folder: Path, found: RunDir | 
         args.append(f"teacher={paths[0]}" if len(paths) == 1 else f"teacher=[{','.join(paths)}]")
     if part.seeds > 1:
         args += ["seed=" + ",".join(map(str, range(part.seeds))), "--multirun"]
-    run_hydra(part.command, args, flags)
+    with redirect_stdout(StringIO()):  # the study's own table says what its runs would say one by one
+        run_hydra(part.command, args, flags)
 
 
 def _finished(folder: Path) -> RunDir:

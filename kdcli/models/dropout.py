@@ -5,19 +5,27 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+_LEVELS = 2**16
+
 
 def draw_mask(mask: Tensor, p: float, generator: torch.Generator | None) -> Tensor:
     """Fill ``mask`` in place with 0 (probability ``p``) or ``1 / (1 - p)``.
 
     Args:
-        mask: Contiguous floating-point tensor; its shape decides how far ``generator`` advances.
-        p: Probability of a zero, in [0, 1).
+        mask: Contiguous floating-point tensor; its size decides how far ``generator`` advances.
+        p: Probability of a zero, in [0, 1); on a CPU rounded to a multiple of 1 / 65536.
         generator: On the device of ``mask``; None is the global generator of that device.
 
     Returns:
         ``mask`` itself.
     """
-    return mask.bernoulli_(1 - p, generator=generator).div_(1 - p)
+    if mask.device.type != "cpu":
+        return mask.bernoulli_(1 - p, generator=generator).div_(1 - p)
+    # One 64-bit draw serves four elements: bernoulli_ took a quarter of a training step of the 1200-unit network.
+    dropped = round(p * _LEVELS)
+    draws = torch.empty(mask.numel() // 4 + 1, dtype=torch.int64).random_(-(2**63), None, generator=generator)
+    kept = draws.view(torch.int16)[: mask.numel()].view(mask.shape) >= dropped - _LEVELS // 2
+    return mask.copy_(kept).div_(1 - dropped / _LEVELS)
 
 
 class Dropout(nn.Module):

@@ -167,4 +167,5 @@ def _of(card: NetworkCard) -> str:
 
 
 def _described(name: str, fingerprint: str, classes: Sequence[str], shape: Sequence[int]) -> str:
-    return f"{name} (fingerprint {fingerprint[:12]}, {len(classes)} classes, examples of {'x'.join(map(str, shape))})"
+    size = "x".join(map(str, shape))
+    return f"{name} (fingerprint {fingerprint[:12]}, {len(classes)} classes, examples of shape {size})"

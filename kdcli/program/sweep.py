@@ -118,8 +118,7 @@ def write_programs(sweep: RunDir, plan: Plan) -> list[Path]:
         wanted = {plan.baseline_of[job] for job in group if job in plan.baseline_of} - placed
         placed |= wanted
         paths.append(folder / f"{number:02d}.json")
-        file = ProgramFile(schema=1, jobs=list(group), baselines=sorted(wanted))
-        write_json_atomic(paths[-1], file.model_dump(by_alias=True))
+        write_json_atomic(paths[-1], {"schema": 1, "jobs": list(group), "baselines": sorted(wanted)})
     return paths
 
 
@@ -186,8 +185,8 @@ def compare_later(sweep: RunDir, job: int, baseline: int, manner: Manner) -> Non
     student, teacher = summaries[0], summaries[0].teacher
     if student.baseline is not None or teacher is None:
         return
-    right = [_right(sweep, run, manner) for run in runs]
-    compared = compare(*summaries, *right, teacher.test.errors)
+    right, of_baseline = (_right(sweep, run, manner) for run in runs)
+    compared = compare(student, summaries[1], right, of_baseline, teacher.test.errors)
     runs[0].write_summary(student.model_copy(update={"baseline": compared}).model_dump(by_alias=True))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from kdcli.report.tables import Cells, Column, table_lines
-from kdcli.report.text import clean, shorten, wrap
+from kdcli.report.text import clean, shorten, width_of, wrap
 from kdcli.report.units import count, decimals, milliseconds, percent, plural, points, size
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _CONFUSED = 5
 _WIDEST_NAME = 24
+_ENDLESS = 10_000
 _MEASURES: Sequence[tuple[str, Callable[[TestMeasures], str]]] = (
     ("errors", lambda part: count(part.errors)),
     ("top-1 %", lambda part: percent(part.top1)),
@@ -92,22 +93,21 @@ def _side_by_side(rows: _Rows, runs: Sequence[EvaluatedRun], width: int) -> str:
     blocks, first = [], 0
     while first < len(runs):
         last = first + 1
-        lines = _block(rows, runs, first, last, width)
-        while last < len(runs) and _fits(wider := _block(rows, runs, first, last + 1, width), width):
-            lines, last = wider, last + 1
-        blocks.append("\n".join(lines))
+        while last < len(runs) and _width(_block(rows, runs, slice(first, last + 1), _ENDLESS)) <= width:
+            last += 1
+        blocks.append("\n".join(_block(rows, runs, slice(first, last), width)))
         first = last
     return "\n\n".join(blocks)
 
 
-def _fits(lines: Sequence[str], width: int) -> bool:
-    return max(map(len, lines)) <= width
+def _width(lines: Sequence[str]) -> int:
+    return max(map(width_of, lines))
 
 
-def _block(rows: _Rows, runs: Sequence[EvaluatedRun], first: int, last: int, width: int) -> list[str]:
+def _block(rows: _Rows, runs: Sequence[EvaluatedRun], part: slice, width: int) -> list[str]:
     titles = [f"{number}: {shorten(_name(run), _WIDEST_NAME)}" for number, run in enumerate(runs, 1)]
-    columns = [Column("", text=True), *(Column(title) for title in titles[first:last])]
-    cells: list[Cells] = [[name, *values[first:last]] for name, values in rows]
+    columns = [Column("", text=True), *map(Column, titles[part])]
+    cells: list[Cells] = [[name, *values[part]] for name, values in rows]
     return table_lines(columns, cells, width=width)
 
 

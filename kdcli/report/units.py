@@ -56,10 +56,10 @@ def clock(seconds: float | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A duration in words: ``8.2 s``, else minutes and seconds."""
-    return (
-        f"{max(0.0, seconds):.1f} s" if seconds < 60 else f"{clock(seconds)} min" if seconds < 3600 else clock(seconds)
-    )
+    """A duration with its unit: ``8.2 s``, ``1:12 min``, ``1:02:02 h``."""
+    if seconds < 60:
+        return f"{max(0.0, seconds):.1f} s"
+    return f"{clock(seconds)} min" if seconds < 3600 else f"{clock(seconds)} h"
 
 
 def milliseconds(seconds: float | None) -> str:

@@ -27,13 +27,13 @@ def test_json_is_alone_on_stdout_and_is_the_file(
 def test_the_last_lines_name_the_run_and_the_next_command(
     tiny_teacher: RunDir, tiny_student: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ["latency=false", "device=cpu", f"output_dir={tmp_path}", "--smoke"]
-    assert main(["evaluate", f"run={tiny_student.path}", *options]) == 0
+    options = ["latency=false", "device=cpu", f"output_dir={tmp_path}"]
+    assert main(["evaluate", f"run={tiny_student.path}", *options, "--smoke"]) == 0
     lines = capsys.readouterr().out.splitlines()
     (written,) = tmp_path.glob("evaluate/*")
     assert lines[-2].split() == ["run", str(written)]
     family = f"{tiny_teacher.path},{tiny_student.path}/baseline,{tiny_student.path}"
-    assert lines[-1].split() == ["next", "kd", "evaluate", f"'run=[{family}]'"]
+    assert lines[-1].split() == ["next", "kd", "evaluate", f"'run=[{family}]'", "--smoke"]
     assert main(["evaluate", f"run=[{tiny_teacher.path},{tiny_student.path}]", *options]) == 0
     said = capsys.readouterr().out
     assert "test agreement %" in said

@@ -4,21 +4,32 @@ import pytest
 import torch
 from torch import nn
 
-from kdcli.models.dropout import Dropout, set_generator
+from kdcli.models.dropout import Dropout, draw_mask, set_generator
 
 
 def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_training_zeroes_where_bernoulli_says_and_rescales_the_rest() -> None:
+def test_training_zeroes_its_share_and_rescales_the_rest() -> None:
     dropout = Dropout(0.2)
     dropout.generator = seeded(3)
-    x = torch.randn(7, 5)
-    kept = torch.empty(7, 5).bernoulli_(0.8, generator=seeded(3)).bool()
-    torch.testing.assert_close(dropout(x), torch.where(kept, x / 0.8, torch.zeros(())))
-    assert kept.any()
-    assert not kept.all()
+    ones = dropout(torch.ones(500, 401))
+    dropped = round(0.2 * 65536) / 65536
+    kept = ones[ones > 0]
+    torch.testing.assert_close(kept, torch.full_like(kept, 1 / (1 - dropped)))
+    share, spread = 1 - len(kept) / ones.numel(), (0.2 * 0.8 / ones.numel()) ** 0.5
+    assert abs(share - dropped) < 5 * spread
+    columns = (ones == 0).float().mean(0)
+    assert (columns - dropped).abs().max() < 6 * (0.2 * 0.8 / 500) ** 0.5, "every position has the same chance"
+
+
+def test_neighbouring_masks_are_independent() -> None:
+    generator = seeded(5)
+    mask = draw_mask(torch.empty(400_000), 0.5, generator) > 0
+    for lag in (1, 2, 3, 4, 5):
+        agree = float((mask[lag:] == mask[:-lag]).float().mean())
+        assert abs(agree - 0.5) < 5 * 0.5 / 400_000**0.5
 
 
 def test_mask_does_not_depend_on_the_memory_layout_of_the_input() -> None:

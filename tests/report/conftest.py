@@ -125,7 +125,7 @@ def teacher_summary(summary: Callable[..., Summary]) -> Callable[..., Summary]:
                 MembersSummary(run=f"members/{seed:02}", seed=seed, test=measured(errors))
                 for seed, errors in enumerate(members)
             ]
-        return summary(**(values | changes))
+        return summary().model_copy(update=values | changes)
 
     return make
 
@@ -172,3 +172,9 @@ def evaluation() -> Callable[..., Evaluation]:
 def hostile(request: pytest.FixtureRequest) -> str:
     """A name that somebody might give a run, a class or a network."""
     return str(request.param)
+
+
+@pytest.fixture
+def hostile_names() -> tuple[str, ...]:
+    """All of them."""
+    return HOSTILE

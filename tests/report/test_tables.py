@@ -24,7 +24,7 @@ ROWS = [
     [
         (160, ["run", "errors", "top-1 %", "NLL", "seconds"]),
         (80, ["run", "errors", "top-1 %", "NLL", "seconds"]),
-        (70, ["run", "errors", "top-1 %"]),
+        (69, ["run", "errors", "top-1 %"]),
         (40, ["run", "errors"]),
     ],
 )

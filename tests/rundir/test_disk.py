@@ -40,6 +40,14 @@ def test_directories_are_made_where_they_are_missing(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "b" / "c").is_dir()
 
 
+def test_a_process_that_ended_is_not_alive_though_nobody_waited_for_it() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        assert is_alive(process.pid, since=time.time())
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert not is_alive(process.pid, since=time.time())
+
+
 def test_processes_of_others_and_of_systems_without_proc_count_as_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> str:
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
