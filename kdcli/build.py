@@ -40,9 +40,8 @@ from kdcli.schedules import (
     Step,
     StepDecay,
 )
-from kdcli.schema import DistillStudent, Training
+from kdcli.schema import DistillStudent, Training, method, optimization
 from kdcli.schema import data as data_schema
-from kdcli.schema import method, optimization
 from kdcli.schema.model import Model, build_options
 from kdcli.teachers import LiveTargets, TargetTable, Teacher
 
@@ -153,8 +152,9 @@ def build_schedule(section: method.TemperatureSchedule | method.AlphaSchedule) -
         return Constant(section.value)
     if isinstance(section, method.Switch):
         return Step(section.start, section.end, section.at)
-    kinds = {"linear": Linear, "cosine": Cosine, "exponential": Exponential}
-    return kinds[section.kind](section.start, section.end)
+    if isinstance(section, method.Geometric):
+        return Exponential(section.start, section.end)
+    return (Linear if section.kind == "linear" else Cosine)(section.start, section.end)
 
 
 def build_rate(section: optimization.LrSchedule) -> RateSchedule | Plateau:
@@ -198,8 +198,10 @@ def member_plan(config: Training) -> MemberPlan:
 
 
 def _span(schedule: Schedule) -> Span:
-    ends = (schedule.value(0, 2), schedule.value(1, 2))
-    return Span(min(ends), max(ends))
+    if isinstance(schedule, Constant):
+        return Span(schedule.constant, schedule.constant)
+    assert isinstance(schedule, Linear | Cosine | Step)
+    return Span(min(schedule.start, schedule.end), max(schedule.start, schedule.end))
 
 
 def build_objective(configs: Sequence[Training], plans: Sequence[MemberPlan]) -> Objective:
@@ -239,8 +241,20 @@ def member_indices(loaded: Data, config: Training, members: int) -> list[Tensor]
 def build_bank(configs: Sequence[Training], loaded: Data) -> Bank:
     """The networks of a cohort, one for each configuration, with their initial weights."""
     nets = [build_network(config.model, loaded.dataset, config.seed) for config in configs]
+    _check_batch_norm(nets[0], configs[0].batch_size, len(loaded.transfer))
     seeds = [mix_seed(_DROPOUT, config.seed) for config in configs]
     return make_bank(nets, seeds, loaded.labels.device, compiled=configs[0].compile)
+
+
+def _check_batch_norm(net: nn.Module, batch_size: int, examples: int) -> None:
+    alone = min(batch_size, examples) == 1
+    if alone and any(isinstance(module, nn.BatchNorm1d) for module in net.modules()):
+        raise UsageError(
+            f"batch normalisation cannot train on one example at a time: batch_size is {batch_size}, "
+            f"the transfer set holds {examples}",
+            where="batch_size, model",
+            fix="raise batch_size or transfer.fraction, or choose a model without batch normalisation",
+        )
 
 
 def build_fit(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kdcli.losses import SOFT_LOSSES, combine_members, cross_entropy
+from kdcli.losses import SOFT_LOSSES, EnsembleMean, combine_members, cross_entropy
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Objective:
 
     spans: Sequence[Span]
     soft_loss: str | None
-    ensemble: str = "arithmetic"
+    ensemble: EnsembleMean = "arithmetic"
     label_smoothing: Sequence[float] = (0.0,)
 
     @property
@@ -94,7 +94,8 @@ class Objective:
         return (1 - share) * cross_entropy(logits, labels, 0.0) + share * cross_entropy(logits, labels, 1.0)
 
     def _soft(self, logits: Tensor, teacher_logits: Tensor | None, temperature: Tensor, alpha: Tensor) -> Tensor:
-        assert teacher_logits is not None and self.soft_loss is not None
+        assert teacher_logits is not None
+        assert self.soft_loss is not None
         teacher = combine_members(teacher_logits, temperature, self.ensemble)
         if any(span.low == 0 for span in self.spans):
             # Masked before the loss, not after it: a NaN behind a zero gradient is still a NaN.

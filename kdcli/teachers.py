@@ -16,7 +16,7 @@ from kdcli.data.normalize import Normalization
 from kdcli.data.source import TensorSource
 from kdcli.data.views import View
 from kdcli.errors import DivergedError
-from kdcli.losses import combine_members
+from kdcli.losses import EnsembleMean, combine_members
 
 BATCH = 2000
 
@@ -33,7 +33,7 @@ class Teacher:
 
     networks: Sequence[nn.Module]
     normalizations: Sequence[Normalization]
-    ensemble: str
+    ensemble: EnsembleMean
 
     def __post_init__(self) -> None:
         """Freeze the members."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from kdcli import checkpoint
 from kdcli.data.normalize import Normalization
 from kdcli.data.types import Dataset
-from kdcli.errors import CheckpointError, KDError, UsageError
+from kdcli.errors import CheckpointError, UsageError
 from kdcli.models import build_model
 from kdcli.rundir import RunDir
 from kdcli.schema.card import NetworkCard
@@ -69,11 +69,11 @@ def load_trained(run: RunDir, device: torch.device, *, trust_code: bool, select:
         UsageError: A custom model without ``trust_code``.
     """
     store = run.path / "checkpoints"
-    name = select if (store / f"{select}.json").exists() else "last"
-    loaded = checkpoint.load(store, name)
+    best = select == "best" and (store / "best.json").exists()
+    loaded = checkpoint.load(store, "best" if best else "last")
     where = str(loaded.path)
     card = convert(NetworkCard, loaded.state.get("card"), error=CheckpointError, where=where)
-    network = rebuild(card, loaded.tensors["model"], where, trust_code=trust_code)
+    network = rebuild(card, loaded.tensors.get("model", {}), where, trust_code=trust_code)
     normalization = Normalization(tuple(card.mean), tuple(card.std)).to(device)
     return Trained(run.path, card, network.to(device).eval(), normalization, loaded.note)
 
@@ -91,16 +91,24 @@ def rebuild(card: NetworkCard, weights: Mapping[str, Tensor], where: str, *, tru
             where="model.target",
             fix="add trust_code=true if you know what that code does",
         )
+    if not isinstance(card.model, Custom):
+        # Before a byte of memory is taken: a card may name a network of any size, its file has the size it has.
+        with torch.device("meta"):
+            check_weights(_build(card, where).state_dict(), weights, where)
+    network = _build(card, where)
+    check_weights(network.state_dict(), weights, where)
+    network.load_state_dict(dict(weights))
+    return network
+
+
+def _build(card: NetworkCard, where: str) -> nn.Module:
     options = build_options(card.model)
     if isinstance(card.model, Torchvision):
         options["pretrained"] = False  # its weights come from the checkpoint, not from a download
     try:
-        network = build_model(card.model.kind, tuple(card.input_shape), len(card.classes), options, seed=0)
-    except KDError as failure:
+        return build_model(card.model.kind, tuple(card.input_shape), len(card.classes), options, seed=0)
+    except UsageError as failure:
         raise CheckpointError(failure.what, where=where, fix=failure.fix) from failure
-    check_weights(network.state_dict(), weights, where)
-    network.load_state_dict(dict(weights))
-    return network
 
 
 def check_weights(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], where: str) -> None:

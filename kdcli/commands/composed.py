@@ -41,7 +41,11 @@ def plain_data(config: DictConfig) -> dict[str, Any]:
 
 
 def missing_keys(config: DictConfig) -> list[str]:
-    """The keys whose value is still ``???``."""
+    """The keys whose value is still ``???``.
+
+    Raises:
+        UsageError: An interpolation that leads nowhere.
+    """
     try:
         return sorted(OmegaConf.missing_keys(config))
     except (OmegaConfBaseException, RecursionError) as error:
@@ -49,10 +53,7 @@ def missing_keys(config: DictConfig) -> list[str]:
 
 
 def _resolved(config: DictConfig) -> dict[str, Any]:
-    try:
-        data = OmegaConf.to_container(config, resolve=True)
-    except (OmegaConfBaseException, RecursionError) as error:
-        raise unresolved(error) from error
+    data = OmegaConf.to_container(config, resolve=True)
     assert isinstance(data, dict)
     return {str(key): value for key, value in data.items()}
 

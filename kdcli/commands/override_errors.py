@@ -40,7 +40,7 @@ def _first_lines(error: Exception) -> str:
 def unresolved(error: Exception) -> UsageError:
     """The refusal for an interpolation that leads nowhere or round in a circle."""
     key = getattr(error, "full_key", None) or "configuration"
-    reason = str(error).splitlines()[0].removeprefix("KeyError raised while resolving interpolation: ").strip('"')
+    reason = re.sub(r"^\w+ (?:raised )?while resolving interpolation: ", "", str(error).splitlines()[0]).strip('"')
     return UsageError(
         f"{key} cannot be resolved: {reason[:1].lower()}{reason[1:]}",
         where=key,

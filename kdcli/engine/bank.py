@@ -1,13 +1,14 @@
-"""The networks of a cohort behind one interface: stacked into one program where that is faithful and faster, else in turn.
+"""The networks of a cohort behind one interface: stacked into one program where that is faster, else in turn.
 
 Shapes: K networks, B examples, C classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -137,11 +138,9 @@ class InTurnBank:
         return torch.stack([self._one(member, inputs[member] if own else inputs) for member in range(self.size)])
 
     def _one(self, member: int, inputs: Tensor) -> Tensor:
-        if not self._foreign_noise[member]:
+        own_noise = global_noise_from(self.generators[member]) if self._foreign_noise[member] else nullcontext()
+        with own_noise:
             result: Tensor = self._forwards[member](inputs)
-            return result
-        with global_noise_from(self.generators[member]):
-            result = self._forwards[member](inputs)
         return result
 
     def train(self, mode: bool) -> None:
@@ -178,14 +177,20 @@ def _draws_global_noise(net: nn.Module) -> bool:
 
 @contextmanager
 def global_noise_from(generator: torch.Generator) -> Iterator[None]:
-    """Let torch's global generator go on where ``generator`` stands, and hand its new state back."""
-    kind = generator.device.type
-    devices = [generator.device] if kind == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        if kind == "cuda":
-            torch.cuda.set_rng_state(generator.get_state(), generator.device)
-        else:
-            torch.set_rng_state(generator.get_state())
+    """Let the global generator of the same device go on where ``generator`` stands, and hand its new state back."""
+    get, put = _global_state(generator.device)
+    before = get()
+    put(generator.get_state())
+    try:
         yield
-        after = torch.cuda.get_rng_state(generator.device) if kind == "cuda" else torch.get_rng_state()
-        generator.set_state(after)
+        generator.set_state(get())
+    finally:
+        put(before)
+
+
+def _global_state(device: torch.device) -> tuple[Callable[[], Tensor], Callable[[Tensor], None]]:
+    """How to read and write the state of a device's global generator."""
+    if device.type == "cpu":
+        return torch.get_rng_state, torch.set_rng_state
+    module = torch.get_device_module(device)
+    return partial(module.get_rng_state, device), partial(module.set_rng_state, device=device)

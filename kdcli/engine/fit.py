@@ -17,7 +17,7 @@ from kdcli.engine.bank import Bank
 from kdcli.engine.meters import HARD, SOFT, TOTAL, Meters
 from kdcli.engine.predict import Validation
 from kdcli.engine.results import Divergence, EpochResult, MemberResult, Stopped, Tick
-from kdcli.engine.standing import Standing, copied
+from kdcli.engine.standing import Standing, as_plain, copied
 from kdcli.engine.stream import Batch, Stream
 from kdcli.engine.update import Rule, Updater
 from kdcli.metrics import Measures
@@ -245,7 +245,7 @@ class Fit:
             "step_in_epoch": self.step_in_epoch,
             "seconds": self._seconds,
             "train_seconds": self.train_seconds,
-            "standings": [asdict(standing) for standing in self.standings],
+            "standings": [as_plain(standing) for standing in self.standings],
             "plateaus": [asdict(plateau) for plateau in self._plateaus],
         }
 

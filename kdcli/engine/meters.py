@@ -32,7 +32,7 @@ class Meters:
         soft = self._absent if terms.soft is None else terms.soft
         values = torch.stack([terms.total, hard, soft, gradient_norms], dim=1).detach()
         self.log[row] = values
-        self.blocked = torch.maximum(self.blocked, (~values.sum(dim=1).isfinite()).float())
+        self.blocked = torch.maximum(self.blocked, (~values.isfinite().all(dim=1)).float())
 
     def means(self, sizes: list[int]) -> list[list[float]]:
         """Mean total, hard and soft of each network over the epoch's examples; waits for the device."""
@@ -43,7 +43,7 @@ class Meters:
     def first_bad(self, member: int) -> tuple[int, list[float]] | None:
         """The first row in which a network's terms or gradient were not finite, with its values."""
         for row, values in enumerate(self.log[:, member].tolist()):
-            if not math.isfinite(sum(values)):
+            if not all(map(math.isfinite, values)):
                 return row, values
         return None
 

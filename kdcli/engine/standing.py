@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from torch import Tensor
 
@@ -50,6 +52,18 @@ class Standing:
     def diverged(self, divergence: Divergence) -> Standing:
         """The standing of a network that takes no further part."""
         return replace(self, stopped_epoch=divergence.epoch, stopped_step=divergence.step, divergence=divergence)
+
+
+def as_plain(standing: Standing) -> dict[str, Any]:
+    """A standing as JSON can hold it: a loss that is not finite becomes a text, which pydantic reads back."""
+    plain = asdict(standing)
+    if standing.divergence is not None:
+        plain["divergence"] = {name: _named(value) for name, value in plain["divergence"].items()}
+    return plain
+
+
+def _named(value: float | None) -> float | str | None:
+    return value if value is None or math.isfinite(value) else str(value)
 
 
 def copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

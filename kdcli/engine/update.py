@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor
@@ -19,6 +19,9 @@ from kdcli.engine.bank import Bank, Parameters
 from kdcli.schedules import momentum_ramp
 
 Slots = dict[str, list[Tensor]]
+
+# torch's kernel leaves the velocity out of a step with a momentum of exactly 0, and takes the whole rate then.
+LEAST_MOMENTUM = 1e-30
 
 
 class Rule(Protocol):
@@ -49,8 +52,9 @@ class SgdRule:
         self, tensors: list[Tensor], grads: list[Tensor], slots: Slots, *, lr: float, epoch: float, blocked: Tensor
     ) -> None:
         """See Rule."""
+        buffers = cast(list[Tensor | None], slots["momentum"])
         sgd(
-            tensors, grads, slots["momentum"], fused=True, foreach=False, grad_scale=None, found_inf=blocked,
+            tensors, grads, buffers, fused=True, foreach=False, grad_scale=None, found_inf=blocked,
             weight_decay=self.weight_decay, momentum=self.momentum, lr=lr, dampening=0.0,
             nesterov=self.nesterov, maximize=False,
         )  # fmt: skip
@@ -72,11 +76,12 @@ class MomentumRampRule:
         self, tensors: list[Tensor], grads: list[Tensor], slots: Slots, *, lr: float, epoch: float, blocked: Tensor
     ) -> None:
         """See Rule."""
-        momentum = momentum_ramp(epoch, self.start, self.end, self.ramp_epochs)
+        momentum = max(momentum_ramp(epoch, self.start, self.end, self.ramp_epochs), LEAST_MOMENTUM)
+        velocities = cast(list[Tensor | None], slots["velocity"])
         # torch's buffer is b = m b + (1 - dampening) g with w = w - rate b: at rate 1 it is minus the velocity,
         # and unlike torch's own use of lr it lets the rate change without rescaling the past.
         sgd(
-            tensors, grads, slots["velocity"], fused=True, foreach=False, grad_scale=None, found_inf=blocked,
+            tensors, grads, velocities, fused=True, foreach=False, grad_scale=None, found_inf=blocked,
             weight_decay=0.0, momentum=momentum, lr=1.0, dampening=1.0 - (1.0 - momentum) * lr,
             nesterov=False, maximize=False,
         )  # fmt: skip
@@ -128,10 +133,8 @@ class _Call:
 
 
 def gradients(leaves: Sequence[Tensor]) -> list[Tensor]:
-    """The gradients of parameters that all took part in the loss."""
-    grads = [leaf.grad for leaf in leaves if leaf.grad is not None]
-    assert len(grads) == len(leaves), "a parameter took no part in the loss"
-    return grads
+    """The gradients of parameters; zeros for one that took no part in the loss, as a network of the user's may have."""
+    return [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in leaves]
 
 
 class Updater:
@@ -182,9 +185,7 @@ class Updater:
                     grad.masked_fill_((blocked > 0).view(-1, *[1] * (grad.dim() - 1)), 0.0)
             else:
                 gate = blocked[call.members[0]]
-            call.rule.apply(
-                call.tensors, grads, call.slots, lr=rates[call.members[0]], epoch=epoch, blocked=gate
-            )
+            call.rule.apply(call.tensors, grads, call.slots, lr=rates[call.members[0]], epoch=epoch, blocked=gate)
         for parameters in self._parameters:
             for leaf in parameters.tensors:
                 leaf.grad = None

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdcli.report.plots import BLACK, BLUE, CYCLE, MARKERS, ORANGE, RED, Drawing, finish, label, panels, styled, write
-from kdcli.report.text import clean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,7 +46,7 @@ def heatmap(
         _draw_grid(axes, values, digits, best)
         axes.set_xticks(range(len(x_values)), [label(text) for text in x_values])
         axes.set_yticks(range(len(y_values)), [label(text) for text in y_values])
-        axes.set(xlabel=clean(x_label), ylabel=clean(y_label), title=clean(title))
+        axes.set(xlabel=label(x_label), ylabel=label(y_label), title=label(title, 50))
         rows = [[setting, *row] for setting, row in zip(y_values, values, strict=True)]
         return write(figure, stem, [f"{y_label} \\ {x_label}", *x_values], rows)
 

@@ -38,31 +38,31 @@ def terminal_heatmap(
         width: Columns of the terminal.
     """
     cells = [[_shown(value, digits, best == (y, x)) for x, value in enumerate(row)] for y, row in enumerate(values)]
-    titles = [clean(text) for text in x_values]
-    names = [clean(text) for text in y_values]
-    first = max(map(width_of, [clean(y_label), *names]))
-    cell = max(map(width_of, [*titles, *(text for row in cells for text in row)])) + 2
+    titles = [f"{clean(text)} " for text in x_values]
+    names = [clean(text) for text in [y_label, *y_values]]
+    first = max(map(width_of, names))
+    cell = max(map(width_of, [*titles, *(text for row in cells for text in row)])) + 1
+    levels = [[_level(value, values) if color else None for value in row] for row in values]
     per_block = max(1, (width - first) // (cell + _GAP))
     blocks = []
     for start in range(0, len(titles), per_block):
         part = slice(start, start + per_block)
-        lines = [f"{' ' * (first + _GAP)} {clean(x_label)}"]
-        lines.append(_line(pad(clean(y_label), first), [pad(f"{title} ", cell, right=True) for title in titles[part]]))
-        for name, texts, row in reversed(list(zip(names, cells, values, strict=True))):
-            padded = [pad(f"{text} ", cell, right=True) for text in texts[part]]
-            if color:
-                padded = [_painted(text, _level(value, values)) for text, value in zip(padded, row[part], strict=True)]
-            lines.append(_line(pad(name, first), padded))
-        blocks.append("\n".join(lines))
+        head = _line(pad(names[0], first), titles[part], [None] * len(titles[part]), cell)
+        body = [
+            _line(pad(name, first), row[part], shades[part], cell)
+            for name, row, shades in zip(names[1:], cells, levels, strict=True)
+        ]
+        blocks.append("\n".join([f"{' ' * (first + _GAP)} {clean(x_label)}", head, *reversed(body)]))
     return "\n\n".join(blocks)
 
 
-def _line(name: str, cells: Sequence[str]) -> str:
-    return (" " * _GAP).join([name, *cells]).rstrip()
+def _line(name: str, cells: Sequence[str], levels: Sequence[int | None], width: int) -> str:
+    painted = [_painted(pad(text, width, right=True), level) for text, level in zip(cells, levels, strict=True)]
+    return (" " * _GAP).join([name, *painted]).rstrip()
 
 
 def _shown(value: float | None, digits: int, is_best: bool) -> str:
-    return "-" if value is None else f"{value:.{digits}f}" + "*" * is_best
+    return "- " if value is None else f"{value:.{digits}f}" + ("*" if is_best else " ")
 
 
 def _level(value: float | None, values: Sequence[Sequence[float | None]]) -> int | None:

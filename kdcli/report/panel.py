@@ -122,7 +122,11 @@ def _bars(cohort: Cohort, place: Place) -> Table:
     done = (place.epoch - 1 + within) / cohort.epochs
     steps = f"step {count(place.step)}/{count(place.steps_per_epoch)}" if place.steps_per_epoch else "step"
     for label, part in ((f"epoch {place.epoch}/{cohort.epochs}", done), (steps, within)):
-        grid.add_row(label, ProgressBar(total=1.0, completed=part), f"{100 * part:.0f} %")
+        grid.add_row(
+            label,
+            ProgressBar(total=1.0, completed=part, complete_style="blue", finished_style="green"),
+            f"{100 * part:.0f} %",
+        )
     return grid
 
 

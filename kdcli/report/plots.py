@@ -34,7 +34,6 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK = (
 CYCLE = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK)
 MARKERS = "os^Dv<>"
 _DPI = 150
-_LONG = 30
 _STYLE: dict[Any, Any] = {
     "font.family": ["DejaVu Sans"],
     "font.size": 10,
@@ -131,16 +130,16 @@ def _csv_cell(cell: Cell) -> str:
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
-def label(text: str) -> str:
+def label(text: str, width: int = 30) -> str:
     """A name from anywhere as it may stand in a figure."""
-    return shorten(clean(text), _LONG)
+    return shorten(clean(text), width)
 
 
 def finish(
     axes: Axes, x_label: str, y_label: str, title: str, *, legend: bool = True, grid: Literal["x", "y"] = "y"
 ) -> None:
     """Put titles, grid and legend on the axes; an axis of epochs counts in whole numbers."""
-    axes.set(xlabel=clean(x_label), ylabel=clean(y_label), title=clean(title))
+    axes.set(xlabel=label(x_label, 40), ylabel=label(y_label), title=label(title, 50))
     axes.grid(axis=grid)
     if x_label == "epoch":
         from matplotlib.ticker import MaxNLocator

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError, ValidatorFunctionWrapHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 
@@ -34,13 +34,18 @@ class Interval:
         return above and (self.high is None or value <= self.high)
 
     def __get_pydantic_core_schema__(self, source: type[Any], handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Add the check to the number's own schema."""
-        return core_schema.no_info_after_validator_function(self._check, handler(source))
+        """Put the check around the number's own schema, so that every refusal names the range."""
+        return core_schema.no_info_wrap_validator_function(self._check, handler(source))
 
-    def _check(self, value: float) -> float:
-        if not self.contains(value):
+    def _check(self, value: object, number: ValidatorFunctionWrapHandler) -> float:
+        try:
+            checked: float = number(value)
+        except ValidationError as failure:
+            wrong = {"wrong": failure.errors()[0]["type"], "interval": str(self)}
+            raise PydanticCustomError("not_a_number", "allowed: {interval}", wrong) from None
+        if not self.contains(checked):
             raise PydanticCustomError("interval", "allowed: {interval}", {"interval": str(self)})
-        return value
+        return checked
 
 
 Temperature = Annotated[float, Interval(0.01, 10_000)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from kdcli.schema.base import Count, Positive, Section
 from kdcli.schema.model import Model
@@ -24,3 +24,12 @@ class NetworkCard(Section):
     fingerprint: str
     mean: Annotated[list[float], Field(min_length=1)]
     std: Annotated[list[Positive], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> NetworkCard:
+        if not len(self.mean) == len(self.std) == self.input_shape[0]:
+            raise ValueError(
+                f"mean and std must have one number for each of the {self.input_shape[0]} channels or attributes, "
+                f"not {len(self.mean)} and {len(self.std)}"
+            )
+        return self

@@ -44,7 +44,7 @@ def convert(section: type[S], data: object, *, error: type[KDError] = UsageError
     except ValidationError as failure:
         details = failure.errors(include_url=False)
     messages = list(dict.fromkeys(_explain(detail, data, section) for detail in details))
-    keys = list(dict.fromkeys(_key(detail["loc"], data) for detail in details))
+    keys = list(dict.fromkeys(_key(detail, data) for detail in details))
     place = ", ".join(keys[:8]) + (" ..." if len(keys) > 8 else "")
     raise error("; ".join(messages[:8]), where=f"{where}: {place}" if where else place, fix=_fix(keys))
 
@@ -54,10 +54,11 @@ def _fix(keys: list[str]) -> str:
     return f"correct {example} and run again; 'kd COMMAND --cfg job' prints every key with its value"
 
 
-def _steps(loc: tuple[int | str, ...], data: object) -> Iterator[int | str]:
+def _steps(detail: ErrorDetails, data: object) -> Iterator[int | str]:
     """Follow an error's location through the data, leaving out the tags that pydantic adds for unions."""
-    for position, step in enumerate(loc):
-        if isinstance(data, Mapping) and (step in data or position == len(loc) - 1):
+    missing = len(detail["loc"]) - 1 if detail["type"] == "missing" else None
+    for position, step in enumerate(detail["loc"]):
+        if isinstance(data, Mapping) and (step in data or position == missing):
             data = data.get(step)
         elif isinstance(data, list) and isinstance(step, int) and step < len(data):
             data = data[step]
@@ -66,12 +67,12 @@ def _steps(loc: tuple[int | str, ...], data: object) -> Iterator[int | str]:
         yield step
 
 
-def _key(loc: tuple[int | str, ...], data: object) -> str:
-    return ".".join(map(str, _steps(loc, data))) or "(top level)"
+def _key(detail: ErrorDetails, data: object) -> str:
+    return ".".join(map(str, _steps(detail, data))) or "(top level)"
 
 
 def _explain(detail: ErrorDetails, data: object, section: type[BaseModel]) -> str:
-    key, value, context = _key(detail["loc"], data), detail["input"], detail.get("ctx", {})
+    key, value, context = _key(detail, data), detail["input"], detail.get("ctx", {})
     match detail["type"]:
         case "extra_forbidden":
             return f"unknown key {key!r}{_nearest(detail['loc'], data, section)}"
@@ -79,12 +80,22 @@ def _explain(detail: ErrorDetails, data: object, section: type[BaseModel]) -> st
             return f"{key} is missing"
         case "interval":
             return f"{key} = {_shown(value)} is out of range; allowed: {context['interval']}"
+        case "not_a_number":
+            return f"{key} = {_shown(value)} is not {_WANTED[context['wrong']]}; allowed: {context['interval']}"
         case "union_tag_invalid":
             return f"{key}.kind = {_shown(context['tag'])}; allowed: {context['expected_tags']}"
         case "union_tag_not_found":
             return f"{key}.kind is missing"
         case "literal_error":
             return f"{key} = {_shown(value)}; allowed: {context['expected']}"
+        case "string_pattern_mismatch":
+            return f"{key} = {_shown(value)} does not have the form {context['pattern']}"
+        case "too_short":
+            return f"{key} = {_shown(value)} is too short; allowed: {context['min_length']} values or more"
+        case "too_long":
+            return f"{key} = {_shown(value)} is too long; allowed: {context['max_length']} values or fewer"
+        case "value_error":
+            return f"{key}: {context['error']}"
         case kind if kind in _WANTED:
             return f"{key} = {_shown(value)} is not {_WANTED[kind]}"
     return f"{key} = {_shown(value)}: {detail['msg']}"

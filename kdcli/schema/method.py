@@ -26,9 +26,17 @@ class Constant(Section, Generic[Value]):
 
 
 class Between(Section, Generic[Value]):
-    """From ``start`` at the first step to ``end`` at the last: linear, half a cosine, or geometric."""
+    """From ``start`` at the first step to ``end`` at the last: in equal steps, or along half a cosine."""
 
-    kind: Literal["linear", "cosine", "exponential"]
+    kind: Literal["linear", "cosine"]
+    start: Value
+    end: Value
+
+
+class Geometric(Section, Generic[Value]):
+    """From ``start`` at the first step to ``end`` at the last by a constant ratio, so neither may be 0."""
+
+    kind: Literal["exponential"]
     start: Value
     end: Value
 
@@ -43,6 +51,7 @@ class Switch(Section, Generic[Value]):
 
 
 TemperatureSchedule = Annotated[
-    Constant[Temperature] | Between[Temperature] | Switch[Temperature], Field(discriminator="kind")
+    Constant[Temperature] | Between[Temperature] | Geometric[Temperature] | Switch[Temperature],
+    Field(discriminator="kind"),
 ]
 AlphaSchedule = Annotated[Constant[Weight] | Between[Weight] | Switch[Weight], Field(discriminator="kind")]

@@ -154,11 +154,16 @@ def test_a_store_behind_a_symbolic_link_is_refused(tmp_path: Path, store: Path, 
     elsewhere.mkdir()
     store.parent.mkdir()
     store.symlink_to(elsewhere)
+    pointer = commit(tmp_path / "other", 1, *saver.content(1))
+    untouched = elsewhere.stat().st_mtime_ns
     with pytest.raises(CheckpointError, match="symbolic link"):
         commit(store, 1, *saver.content(1))
     with pytest.raises(CheckpointError, match="symbolic link"):
+        point(store, "last", pointer)
+    with pytest.raises(CheckpointError, match="symbolic link"):
         load(store)
     assert list(elsewhere.iterdir()) == []
+    assert elsewhere.stat().st_mtime_ns == untouched
 
 
 def test_a_reader_sees_whole_checkpoints_only_while_they_are_replaced(store: Path, saver: ModuleType) -> None:

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load as load_unverified
 
-from kdcli.checkpoint import check_finite, load, verify
+from kdcli.checkpoint import check_finite, commit, load, verify
 from kdcli.errors import CheckpointError
 
 _FILES = [f"step-000002/{name}" for name in ("model.safetensors", "state.safetensors", "state.json", "manifest.json")]
@@ -146,6 +146,15 @@ def test_a_whole_checkpoint_under_the_name_of_another_is_rejected(two: Path) -> 
     assert load(two).path.name == "step-000001"
 
 
+def test_the_same_step_of_another_run_is_rejected_and_not_fallen_back_to(
+    two: Path, tmp_path: Path, saver: ModuleType
+) -> None:
+    pointer = commit(tmp_path / "other", 2, saver.content(3)[0], {})
+    shutil.rmtree(two / "step-000002")
+    shutil.copytree(tmp_path / "other" / pointer.dir, two / "step-000002")
+    assert saver.is_same(load(two), 1)
+
+
 @pytest.mark.parametrize("extra", ["notes.txt", "model.pt", "__init__.py", "sub"])
 def test_a_file_that_the_manifest_does_not_list_is_rejected(two: Path, extra: str) -> None:
     path = two / "step-000002" / extra
@@ -269,7 +278,7 @@ def _tensor(shape: list[int], offsets: list[int], dtype: str = "F32") -> dict[st
         b"\x80\x04\x95pickle",
         (2**63).to_bytes(8, "little") + b"{}",
         (100 * 2**20).to_bytes(8, "little") + b"{}",
-        (9 * 2**20).to_bytes(8, "little") + b" " * 9 * 2**20,
+        (9 * 2**20).to_bytes(8, "little") + b"{}".ljust(9 * 2**20),
         _header({"t": _tensor([2**40, 2**40], [0, 0])}),
         _header({"t": _tensor([0, 2**63], [0, 0])}),
         _header({"a": _tensor([2], [0, 8]), "b": _tensor([2], [4, 12])}, bytes(12)),
@@ -309,6 +318,15 @@ def test_hostile_tensors_with_the_right_digest_are_rejected_quickly(two: Path, d
 def test_a_hostile_state_with_the_right_digest_is_rejected(two: Path, data: bytes) -> None:
     _consistent(two, {"state.json": data})
     with pytest.raises(CheckpointError):
+        load(two, fallback=False)
+
+
+def test_a_checkpoint_without_a_state_is_rejected(two: Path) -> None:
+    manifest = _altered(two)
+    del manifest["files"]["state.json"]
+    (two / "step-000002" / "state.json").unlink()
+    _rewrite(two, manifest)
+    with pytest.raises(CheckpointError, match=r"state.json is not in the manifest"):
         load(two, fallback=False)
 
 

@@ -73,9 +73,12 @@ def test_symbolic_links_are_removed_and_not_followed(four: Path, tmp_path: Path)
 def test_a_store_behind_a_symbolic_link_is_not_pruned(four: Path, tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(four)
+    left = four / f".tmp-{2**22 + 1}-{_digits(os.uname().nodename)}0000"
+    left.mkdir()
     with pytest.raises(CheckpointError, match="symbolic link"):
         prune(link)
     assert "step-000001" in _names(four)
+    assert left.is_dir()
 
 
 def test_other_files_are_not_touched(four: Path) -> None:
@@ -103,6 +106,15 @@ def test_what_dead_processes_left_is_removed_and_what_live_ones_write_is_kept(fo
     os.utime(four / gone[2], (time.time() - 2 * 86400,) * 2)
     prune(four)
     assert set(_names(four)) & {*kept, *gone} == set(kept)
+
+
+def test_a_link_with_the_name_of_a_leftover_is_removed_and_not_followed(four: Path, tmp_path: Path) -> None:
+    (tmp_path / "precious").mkdir()
+    left = four / f".tmp-{2**22 + 1}-{_digits(os.uname().nodename)}0000"
+    left.symlink_to(tmp_path / "precious")
+    prune(four)
+    assert not left.is_symlink()
+    assert (tmp_path / "precious").is_dir()
 
 
 def test_a_temporary_of_an_earlier_process_with_the_number_of_a_live_one_is_removed(four: Path) -> None:

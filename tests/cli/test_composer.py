@@ -25,14 +25,10 @@ pytestmark = pytest.mark.xdist_group("composer")
 CONF = Path(__file__).parents[2] / "conf"
 JOBS = [
     ["temperature=1", "alpha=0.1"],
-    ["temperature=2.5", "alpha=0.5"],
     ["temperature=.25", "alpha=1e-1"],
-    ["temperature=cosine", "alpha=0.5"],
     ["temperature=cosine", "temperature.start=9.5", "alpha=0.5"],
     ["temperature=4", "temperature.value=6", "alpha=0.5"],
-    ["temperature='3.3'", "alpha=0"],
     ["temperature=-1", "alpha=nan"],
-    ["temperature={value:7}", "alpha=1"],
     ["model=mlp", "model.hidden=[20,10]", "seed=3"],
     ["model=mlp", "model.hidden=[]", "model.max_norm_squared=null", "early_stopping=5"],
     ["transfer.omit=[3]", "transfer.fraction=0.5", "dataset.views=shift"],
@@ -41,7 +37,6 @@ JOBS = [
     ["recipe=hinton2012", "temperature=2", "optimizer.lr=0.5"],
     ["epochs='${batch_size}'", "batch_size=32"],
     ["output_dir='out/${hydra:runtime.choices.temperature}/${hydra:job.num}'", "temperature=5"],
-    ["members=2", "early_stopping=null"],
 ]
 
 
@@ -132,7 +127,9 @@ def test_a_recipe_that_sets_the_temperature_wins_over_the_number(tmp_path: Path,
 def test_a_choice_that_follows_the_number_is_composed_for_each(tmp_path: Path, hydra_is_cleared: None) -> None:
     (tmp_path / "extra").mkdir()
     (tmp_path / "extra" / "2.yaml").write_text("# @package _global_\nepochs: 99\n")
-    (tmp_path / "follows.yaml").write_text("defaults:\n  - train_teacher\n  - optional extra: ${temperature}\n  - _self_\n")
+    (tmp_path / "follows.yaml").write_text(
+        "defaults:\n  - train_teacher\n  - optional extra: ${temperature}\n  - _self_\n"
+    )
     sweep = _Sweep("follows", tmp_path)
     for overrides in (["temperature=2"], ["temperature=3"]):
         assert sweep.composer.compose(0, overrides).data == sweep.by_hydra(0, overrides)[0]

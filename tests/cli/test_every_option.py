@@ -41,7 +41,9 @@ def composer() -> Iterator[Composer]:
     GlobalHydra.instance().clear()
 
 
-@pytest.mark.parametrize(("group", "option"), [(group, option) for group in PRIMARY.choices for option in options(group)])
+@pytest.mark.parametrize(
+    ("group", "option"), [(group, option) for group in PRIMARY.choices for option in options(group)]
+)
 def test_option_composes_and_passes_the_schema(composer: Composer, group: str, option: str) -> None:
     overrides = ["teacher=latest", f"{group}={option}", *NEEDS.get((group, option), [])]
     composed = composer.compose(0, overrides)

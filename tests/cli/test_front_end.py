@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from kdcli import __version__
 from kdcli.commands import COMMANDS
-from kdcli.commands.flags import parse_line
+from kdcli.commands.flags import Flags, parse_line
 from kdcli.errors import UsageError
 
 pytestmark = pytest.mark.xdist_group("front end")
@@ -118,6 +119,12 @@ def test_flags_may_stand_anywhere_on_the_line() -> None:
     assert first == last
     assert first.words == ["train-teacher", "epochs=1", "seed=1,2"]
     assert (first.flags.json, first.flags.progress, first.hydra) == (True, "plain", ["--multirun"])
+
+
+@pytest.mark.parametrize("name", ["json", "dry_run", "smoke", "quiet", "debug"])
+def test_each_switch_turns_on_its_own_flag(name: str) -> None:
+    flags = parse_line(["evaluate", f"--{name.replace('_', '-')}"], {}).flags
+    assert flags == replace(Flags(), **{name: True})
 
 
 def test_info_takes_its_value_only_where_one_follows() -> None:

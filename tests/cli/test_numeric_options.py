@@ -58,7 +58,14 @@ def test_the_recorded_choice_is_the_true_one(composed: dict[tuple[str, str], Any
 def test_keys_of_a_numeric_option_can_be_set(kd_lines: Callable[..., list[Any]]) -> None:
     lines = [
         ["train-teacher", "temperature=3", "temperature.value=5", "--cfg", "job", "-p", "temperature"],
-        ["train-teacher", "temperature=linear", "temperature.start=8", "temperature.end=1", "--cfg=job", "-p=temperature"],
+        [
+            "train-teacher",
+            "temperature=linear",
+            "temperature.start=8",
+            "temperature.end=1",
+            "--cfg=job",
+            "-p=temperature",
+        ],
         ["train-teacher", "temperature={value:3}", "--cfg", "job", "-p", "temperature"],
     ]
     first, second, third = (yaml.safe_load(outcome.out) for outcome in kd_lines(lines))

@@ -26,7 +26,11 @@ BROKEN: dict[str, tuple[bytes, str, str]] = {
     "typo": (HEAD + b"temprature: 4\n", "did you mean 'temperature'?", "typo.yaml:4:1"),
     "range": (HEAD + b"alpha:\n  value: 1.5\n", "alpha.value = 1.5", "range.yaml:5:3"),
     "flat": (HEAD + b"alpha: 0.3\n", "alpha = 0.3", "flat.yaml:4:1"),
-    "bare_number": (b"defaults:\n  - distill_student\n  - override temperature: 3.3\n", '"3.3"', "bare_number.yaml:3:27"),
+    "bare_number": (
+        b"defaults:\n  - distill_student\n  - override temperature: 3.3\n",
+        '"3.3"',
+        "bare_number.yaml:3:27",
+    ),
     "text_defaults": (b"defaults: distill_student\n", "must be a list", "text_defaults.yaml:1:11"),
     "option": (b"defaults:\n  - distill_student\n  - override model: resnet_20\n", "model=resnet20", "where: model"),
     "group": (b"defaults:\n  - distill_student\n  - override modl: mlp\n", "did you mean 'model'?", "where: modl"),

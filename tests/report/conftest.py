@@ -42,10 +42,21 @@ HOSTILE = (
 )
 
 
-def measured(errors: int, n: int = 10_000, **more: float) -> TestMeasures:
+def measured(
+    errors: int, n: int = 10_000, *, agreement: float | None = None, kl_to_teacher: float | None = None
+) -> TestMeasures:
     rate = errors / n
     return TestMeasures(
-        n=n, errors=errors, top1=1 - rate, top5=0.9995, nll=3 * rate, brier=rate, ece=0.0042, rmse=0.03, **more
+        n=n,
+        errors=errors,
+        top1=1 - rate,
+        top5=0.9995,
+        nll=3 * rate,
+        brier=rate,
+        ece=0.0042,
+        rmse=0.03,
+        agreement=agreement,
+        kl_to_teacher=kl_to_teacher,
     )
 
 
@@ -148,7 +159,7 @@ def evaluation() -> Callable[..., Evaluation]:
             parameters=1000 * number,
             macs=900 * number,
             bytes=4000 * number,
-            test=measured(74 + number, **({"agreement": 0.99, "kl_to_teacher": 0.02} if number else {})),
+            test=measured(74 + number, agreement=0.99, kl_to_teacher=0.02) if number else measured(74),
             train=measured(12 + number, 60_000),
             latency=[Latency(batch=1, median=0.00021, p90=0.0003), Latency(batch=256, median=0.0121, p90=0.0134)],
             reliability=bins,

@@ -97,8 +97,8 @@ def test_what_is_not_a_regular_file_is_refused_without_waiting(tmp_path: Path) -
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "file").write_text("1")
     (tmp_path / "link").symlink_to("file")
-    for name in ("pipe", "link", "."):
-        with pytest.raises(CheckpointError):
+    for name, reason in (("pipe", "not a regular file"), ("link", "a symbolic link"), (".", "a directory")):
+        with pytest.raises(CheckpointError, match=reason):
             read_json(tmp_path / name)
     assert read_json(tmp_path / "link", follow=True) == 1
 

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import csv
+import math
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from kdcli.report.curves import curves
+from kdcli.report.figures import Bar, Series, bars, heatmap, lines
+from kdcli.report.plots import Drawing, csv_bytes
+
+METRICS = [
+    {
+        "epoch": e,
+        "train/loss": 1 / (e + 3),
+        "train/hard": 0.1 / (e + 1),
+        "train/soft": 2 / 7**e,
+        "val/top1": 1 - 0.1 / (e + 1),
+    }
+    for e in range(12)
+]
+BASELINE = [{"epoch": e, "train/loss": 1 / 3**e, "val/top1": 0.9 + e / 300} for e in range(12)]
+
+
+def draw_curves(stem: Path) -> Drawing:
+    return curves(METRICS, stem, baseline=BASELINE, teacher_top1=0.99, best_epoch=9)
+
+
+def draw_heatmap(stem: Path) -> Drawing:
+    values: list[list[float | None]] = [[97.1, None, 97.3], [97 + 1 / 3, 97.2, 97.9]]
+    return heatmap(
+        values, stem, x_values=["1", "4", "cosine"], y_values=["0.1", "0.9"], x_label="temperature", y_label="alpha",
+        title="top-1 on validation, %", best=(1, 2),
+    )  # fmt: skip
+
+
+def draw_bars(stem: Path) -> Drawing:
+    rows = [Bar("teacher", 71.0, 2.6, 67.0), Bar("alone", 146.0, None, 146.0), Bar("new", 1 / 3)]
+    return bars(rows, stem, x_label="test errors", title="Hinton et al. 2015")
+
+
+def draw_lines(stem: Path) -> Drawing:
+    series = [Series("student", [1, 4, 20], [140, 110.5, 98], [3, 2, 1 / 3]), Series("baseline", [1, 20], [146, 146])]
+    return lines(series, stem, x_label="temperature", y_label="errors", title="Errors", log_x=True)
+
+
+ALL = [draw_curves, draw_heatmap, draw_bars, draw_lines]
+
+
+def numbers(drawing: Drawing) -> list[list[str]]:
+    with drawing.csv.open(newline="") as file:
+        return list(csv.reader(file))
+
+
+@pytest.mark.parametrize("draw", ALL)
+def test_a_figure_is_a_png_and_an_svg_without_script_or_link_and_always_the_same_bytes(
+    draw: Callable[[Path], Drawing], tmp_path: Path
+) -> None:
+    drawing = draw(tmp_path / "figures" / "one.two")
+    assert [path.name for path in (drawing.png, drawing.svg, drawing.csv)] == [
+        "one.two.png",
+        "one.two.svg",
+        "one.two.csv",
+    ]
+    with Image.open(drawing.png) as image:
+        image.load()
+        assert (image.format, image.width > 400) == ("PNG", True)
+        assert len(image.getcolors(maxcolors=10**6) or []) > 20
+    tree = ET.fromstring(drawing.svg.read_text())
+    names = {element.tag.rpartition("}")[2] for element in tree.iter()}
+    assert not names & {"script", "foreignObject", "a"}
+    again = draw(tmp_path / "again")
+    assert drawing.png.read_bytes() == again.png.read_bytes()
+    assert drawing.svg.read_bytes() == again.svg.read_bytes()
+    links = {value for element in tree.iter() for key, value in element.attrib.items() if key.endswith("href")}
+    assert all(link.startswith(("#", "data:image/png")) for link in links)
+
+
+def test_the_numbers_of_the_curves_are_those_of_the_run(tmp_path: Path) -> None:
+    head, *rows = numbers(draw_curves(tmp_path / "curves"))
+    assert head == [
+        "epoch",
+        "train/loss",
+        "train/hard",
+        "train/soft",
+        "val/top1",
+        "baseline train/loss",
+        "baseline val/top1",
+    ]
+    for row, own, other in zip(rows, METRICS, BASELINE, strict=True):
+        assert [float(cell) for cell in row] == [*own.values(), other["train/loss"], other["val/top1"]]
+
+
+def test_the_numbers_of_the_heatmap_are_its_cells(tmp_path: Path) -> None:
+    assert numbers(draw_heatmap(tmp_path / "heat")) == [
+        ["alpha \\ temperature", "1", "4", "cosine"],
+        ["0.1", "97.1", "", "97.3"],
+        ["0.9", repr(97 + 1 / 3), "97.2", "97.9"],
+    ]
+
+
+def test_the_numbers_of_bars_and_lines_are_their_input(tmp_path: Path) -> None:
+    assert numbers(draw_bars(tmp_path / "bars"))[1:] == [
+        ["teacher", "71.0", "2.6", "67.0"],
+        ["alone", "146.0", "", "146.0"],
+        ["new", repr(1 / 3), "", ""],
+    ]
+    assert numbers(draw_lines(tmp_path / "lines"))[1:] == [
+        ["student", "1", "140", "3"],
+        ["student", "4", "110.5", "2"],
+        ["student", "20", "98", repr(1 / 3)],
+        ["baseline", "1", "146", ""],
+        ["baseline", "20", "146", ""],
+    ]
+
+
+def test_a_training_without_validation_baseline_or_soft_term_has_one_curve(tmp_path: Path) -> None:
+    metrics = [{"epoch": 0, "train/loss": 0.5, "train/hard": 0.5, "train/soft": None, "val/top1": None}]
+    drawing = curves(metrics, tmp_path / "one")
+    assert numbers(drawing)[1] == ["0", "0.5", "0.5", "", "", "", ""]
+    with Image.open(drawing.png) as image:
+        assert image.width < 1000
+
+
+def test_metrics_of_a_diverged_run_can_be_drawn(tmp_path: Path) -> None:
+    metrics: list[dict[str, float | None]] = [
+        {"epoch": 0, "train/loss": 0.5, "val/top1": 0.9},
+        {"epoch": 1, "train/loss": None, "val/top1": None},
+    ]
+    assert numbers(curves(metrics, tmp_path / "one"))[2] == ["1", "", "", "", "", "", ""]
+
+
+def test_a_grid_without_a_number_or_with_one_can_be_drawn(tmp_path: Path) -> None:
+    for value in (None, 97.2):
+        drawing = heatmap(
+            [[value]], tmp_path / "one", x_values=["1"], y_values=["1"], x_label="x", y_label="y", title="t"
+        )
+        with Image.open(drawing.png) as image:
+            image.load()
+
+
+def test_more_lines_than_colours_stay_distinct(tmp_path: Path) -> None:
+    series = [Series(f"line {k}", list(range(14)), [k] * 14) for k in range(14)]
+    lines(series, tmp_path / "many", x_label="x", y_label="y", title="t", log_x=False)
+
+
+def test_hostile_names_are_drawn_and_cannot_become_formulas(hostile_names: Sequence[str], tmp_path: Path) -> None:
+    rows = [Bar(name, 1.0) for name in hostile_names]
+    longest = max(hostile_names, key=len)
+    drawing = bars(rows, tmp_path / "bars", x_label=longest, title=longest)
+    for cells in numbers(drawing)[1:]:
+        assert not cells[0].startswith(("=", "+", "-", "@"))
+        assert cells[0].isprintable()
+    ET.fromstring(drawing.svg.read_text())
+
+
+@pytest.mark.parametrize(
+    ("cell", "written"),
+    [("=1+1", "'=1+1"), ("-rf", "'-rf"), (-1.5, "-1.5"), (None, ""), ("a=b", "a=b"), ("\t=1", "\\x09=1")],
+)
+def test_texts_that_begin_like_formulas_are_quoted_and_numbers_are_not(cell: str | float | None, written: str) -> None:
+    assert csv_bytes(["=a", "b"], [[cell, 2]]).decode() == f"'=a,b\n{written},2\n"
+
+
+def test_numbers_are_written_in_full_precision() -> None:
+    assert float(csv_bytes(["a"], [[math.pi]]).decode().split("\n")[1]) == math.pi
+
+
+def test_drawing_leaves_no_trace_in_matplotlib(tmp_path: Path) -> None:
+    import matplotlib as mpl
+    from matplotlib import _pylab_helpers
+
+    before = dict(mpl.rcParams)
+    draw_bars(tmp_path / "bars")
+    assert dict(mpl.rcParams) == before
+    assert _pylab_helpers.Gcf.get_all_fig_managers() == []
