@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from kdcli import data
+from kdcli import data, targets
 from kdcli.data.normalize import Normalization
 from kdcli.data.order import mix_seed
 from kdcli.data.source import TensorSource
@@ -43,7 +44,7 @@ from kdcli.schedules import (
 from kdcli.schema import DistillStudent, Training, method, optimization
 from kdcli.schema import data as data_schema
 from kdcli.schema.model import Model, build_options
-from kdcli.teachers import LiveTargets, TargetTable, Teacher
+from kdcli.teachers import LiveTargets, Teacher
 
 SMOKE_BATCHES = 2
 SMOKE_EXAMPLES = 256
@@ -215,11 +216,18 @@ def build_objective(configs: Sequence[Training], plans: Sequence[MemberPlan]) ->
     )
 
 
-def build_targets(teacher: Teacher, loaded: Data, epochs: int) -> Targets:
-    """Ask the teacher once about every view, or in every step where the training would not see them all."""
-    if loaded.view.count > epochs:
-        return LiveTargets(teacher)
-    return TargetTable.ask(teacher, loaded.source, loaded.transfer, loaded.view)
+def build_targets(teacher: Teacher, loaded: Data, config: DistillStudent, say: targets.Say) -> Targets:
+    """The teacher's answers to every view: those that are kept, or asked now and kept.
+
+    Where the training would not see every view, asking about all of them would cost more than asking in every step.
+    """
+    device = loaded.labels.device
+    examples = targets.Examples(loaded.source, loaded.transfer.to(device), loaded.view, loaded.dataset.fingerprint)
+    store = Path(config.targets.store or Path(config.output_dir) / "targets")
+    asked = targets.question(teacher, examples, loaded.num_classes, config.targets.dtype)
+    if loaded.view.count <= config.epochs:
+        return targets.find_or_ask(store, asked, teacher, examples, device, say)
+    return targets.find(store, asked, device) or LiveTargets(teacher)
 
 
 def member_indices(loaded: Data, config: Training, members: int) -> list[Tensor]:
@@ -258,7 +266,13 @@ def _check_batch_norm(net: nn.Module, batch_size: int, examples: int) -> None:
 
 
 def build_fit(
-    configs: Sequence[Training], loaded: Data, bank: Bank, teacher: Teacher | None, epoch_examples: int | None = None
+    configs: Sequence[Training],
+    loaded: Data,
+    bank: Bank,
+    teacher: Teacher | None,
+    *,
+    epoch_examples: int | None = None,
+    say: targets.Say = lambda line: None,
 ) -> Fit:
     """The training of a cohort, whose configurations agree in all but what a member may own.
 
@@ -268,15 +282,18 @@ def build_fit(
         bank: The networks.
         teacher: Who answers the soft term and the comparison on validation, if anybody.
         epoch_examples: See ``Stream``.
+        say: Shows a line while the teacher is asked.
     """
     config, device = configs[0], loaded.labels.device
     plans = [member_plan(each) for each in configs]
     objective = build_objective(configs, plans)
-    targets = build_targets(teacher, loaded, config.epochs) if teacher is not None and objective.uses_teacher else None
+    answers = None
+    if teacher is not None and objective.uses_teacher and isinstance(config, DistillStudent):
+        answers = build_targets(teacher, loaded, config, say)
     indices = [each.to(device) for each in member_indices(loaded, config, len(configs))]
     stream = Stream(
         loaded.source, loaded.labels, indices, loaded.view, loaded.normalization,
-        config.batch_size, config.data_seed, targets, epoch_examples,
+        config.batch_size, config.data_seed, answers, epoch_examples,
     )  # fmt: skip
     plan = FitPlan(plans, config.epochs, config.early_stopping, bf16=config.precision == "bf16")
     return Fit(bank, stream, objective, plan, _validation(loaded, teacher))

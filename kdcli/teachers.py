@@ -6,7 +6,7 @@ Shapes: M member networks, N examples, V views, B examples of a batch, C classes
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -72,28 +72,33 @@ def weights_sha256(states: Sequence[dict[str, Tensor]]) -> str:
 
 @dataclass(frozen=True)
 class TargetTable:
-    """A teacher's logits for every (view, example) pair, asked once: shape ``(M, V * N, C)``."""
+    """A teacher's logits for every (view, example) pair, asked once: shape ``(M, V * N, C)``, float32 or float16."""
 
     table: Tensor
     num_examples: int
 
-    @classmethod
-    def ask(cls, teacher: Teacher, source: TensorSource, indices: Tensor, view: View) -> TargetTable:
-        """Ask ``teacher`` about every view of the examples at ``indices``.
-
-        Raises:
-            DivergedError: If an answer is not finite.
-        """
-        answers = []
-        for number in range(view.count):
-            for part in indices.split(BATCH):
-                raw = view.apply(source.gather(part), torch.full_like(part, number))
-                answers.append(teacher.logits(raw))
-        return cls(_finite(torch.cat(answers, dim=1)), len(indices))
-
     def logits(self, positions: Tensor, views: Tensor, inputs: Tensor) -> Tensor:
         """Logits ``(M, B, C)``; see engine.stream.Targets."""
-        return self.table[:, views * self.num_examples + positions]
+        rows = views * self.num_examples + positions
+        return self.table.index_select(1, rows).float()
+
+
+def answers(
+    teacher: Teacher, source: TensorSource, indices: Tensor, view: View
+) -> Iterator[tuple[int, Tensor]]:
+    """What a teacher says of every view of the examples at ``indices``, in the order of a TargetTable's rows.
+
+    Yields:
+        The first row of each part, and its logits ``(M, b, C)`` on the device of the source.
+
+    Raises:
+        DivergedError: If an answer is not finite.
+    """
+    for number in range(view.count):
+        for start in range(0, len(indices), BATCH):
+            part = indices[start : start + BATCH]
+            raw = view.apply(source.gather(part), torch.full_like(part, number))
+            yield number * len(indices) + start, _finite(teacher.logits(raw))
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def run_cohort(
     """
     clock = Clock()
     configs = [slot.config for slot in program.slots]
-    fit = build_fit(configs, data, bank, teacher, program.epoch_examples)
+    fit = build_fit(configs, data, bank, teacher, epoch_examples=program.epoch_examples, say=manner.say)
     if checkpoint.has_commits(program.store):
         note = restore(program, fit, clock)
         manner.say(f"going on from epoch {fit.epoch + 1}, step {fit.step}" + (f" ({note})" if note else ""))

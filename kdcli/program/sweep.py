@@ -72,7 +72,7 @@ def plan_sweep(configs: Sequence[Training]) -> Plan:
 
 def baseline_key(baseline: DistillStudent) -> str:
     """Equal for baselines that are the same training, whatever their students learn from whom."""
-    return _text(baseline.model_dump(exclude={"teacher", "ensemble", "temperature", "alpha", "trust_code"}))
+    return _text(baseline.model_dump(exclude={"teacher", "ensemble", "temperature", "alpha", "targets", "trust_code"}))
 
 
 def _groups(configs: Sequence[Training]) -> list[list[int]]:

@@ -22,6 +22,13 @@ class Sweep(Section):
     fuse: bool = True
 
 
+class Targets(Section):
+    """The cache of the teacher's answers: ``store`` is its directory, null for ``targets`` under ``output_dir``."""
+
+    dtype: Literal["float32", "float16"] = "float32"
+    store: str | None = None
+
+
 class Training(Section):
     """What both training commands have in common."""
 
@@ -59,6 +66,7 @@ class DistillStudent(Training):
     teacher: str | list[str]
     ensemble: EnsembleMean
     baseline: bool
+    targets: Targets
     trust_code: bool
 
 
