@@ -85,8 +85,7 @@ def step_name(step: int, copy: int = 1) -> str:
 def step_of(name: str) -> tuple[int, int]:
     """Step and copy that the name of a step-directory says."""
     match = _STEP.fullmatch(name)
-    if match is None:
-        raise ValueError(f"{name!r} is not the name of a step-directory")
+    assert match is not None, name
     return int(match[1]), int(match[2] or 1)
 
 

@@ -1,10 +1,9 @@
-"""Asked to stop: Ctrl-C, SIGTERM and SIGUSR1 set a flag that the training looks at after every step."""
+"""Asked to stop by Ctrl-C, SIGTERM or SIGUSR1: a training finishes its step and saves, all else ends at once."""
 
 from __future__ import annotations
 
-import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -24,9 +23,9 @@ class StopRequest:
         return self.signal is not None
 
     def receive(self, number: int, frame: FrameType | None) -> None:
-        """Remember the signal; a second Ctrl-C leaves at once, which the commit protocol survives."""
+        """Remember the signal; a second Ctrl-C ends at once, which the commit protocol survives."""
         if number == signal.SIGINT and self.signal is not None:
-            os._exit(Interrupted.exit_code)
+            raise Interrupted("stopped at once by a second Ctrl-C; what the last checkpoint holds is saved")
         self.signal = number
 
     def error(self, where: str, resume: str) -> Interrupted:
@@ -40,9 +39,26 @@ class StopRequest:
 def stop_request() -> Iterator[StopRequest]:
     """Listen for the signals while a training runs; the former handlers come back afterwards."""
     request = StopRequest()
-    former = {number: signal.signal(number, request.receive) for number in _SIGNALS}
-    try:
+    with _handled(_SIGNALS, request.receive):
         yield request
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Let SIGTERM and SIGUSR1 end a command as Ctrl-C does, by an exception, where no training listens to them."""
+    with _handled(_SIGNALS[1:], _terminate):
+        yield
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated(f"stopped by {signal.Signals(number).name}", fix="go on with: kd resume")
+
+
+@contextmanager
+def _handled(numbers: Sequence[int], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    former = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
     finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
+        for number, before in former.items():
+            signal.signal(number, before)

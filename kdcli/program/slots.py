@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from kdcli.rundir import RunDir
+from kdcli.rundir.find import TRAININGS
 from kdcli.schema import DistillStudent, Training, TrainTeacher
 from kdcli.schema.data import Transfer
 from kdcli.schema.method import AlphaSchedule, Constant, Loss, TemperatureSchedule
@@ -26,19 +27,24 @@ class Slot:
 
 @dataclass(frozen=True)
 class Program:
-    """A cohort, and the directory that holds its checkpoints while it trains.
+    """A cohort, and the directory for its checkpoints while it trains.
 
     ``epoch_examples`` makes an epoch as long as another training's, see ``engine.stream.Stream``.
     """
 
     slots: Sequence[Slot]
-    store: Path
+    cohort: Path
     epoch_examples: int | None = None
 
     @property
     def alone(self) -> bool:
         """Whether the one network's checkpoints are the program's."""
         return len(self.slots) == 1
+
+    @property
+    def store(self) -> Path:
+        """Where its checkpoints are: of a network that trains alone, its run's own."""
+        return self.slots[0].run.checkpoints if self.alone else self.cohort
 
 
 T = TypeVar("T", bound=Training)
@@ -83,6 +89,16 @@ def sees_the_same(first: Training, second: Training) -> bool:
 
 def _with_labels(config: Training) -> Transfer:
     return config.transfer.model_copy(update={"labels": True})
+
+
+def home_of(run: RunDir) -> Path:
+    """The directory to resume a run by: a job's sweep, the run of a member or a baseline, or its own."""
+    path, parts = run.path, run.record.id.split("/")
+    while len(parts) > 1 and run.record.command in TRAININGS:
+        depth = 2 if parts[-2] in ("members", "baselines") else 1
+        path = (path if len(path.parents) >= depth else path.absolute()).parents[depth - 1]
+        parts = parts[:-depth]
+    return path
 
 
 def schedule_value(schedule: TemperatureSchedule | AlphaSchedule) -> float | str:
