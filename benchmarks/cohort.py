@@ -1,6 +1,6 @@
 """How K fully connected networks train fastest on a CPU: stacked, by torch.func.vmap, or one after another.
 
-Prints one JSON: milliseconds a step (forward, backward; medians over interleaved repeats) and the ratios to one after another.
+Prints one JSON: milliseconds a step (forward, backward; medians of interleaved repeats), and ratios to one after another.
 
     python benchmarks/cohort.py [--repeats 15]
 """
@@ -85,9 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=15)
     repeats = parser.parse_args().repeats
-    results = [
-        {"members": members, "units": units} | measure(members, units, repeats) for members, units in SIZES
-    ]
+    results = [{"members": members, "units": units} | measure(members, units, repeats) for members, units in SIZES]
     machine = {"cpu_count": torch.get_num_threads(), "processor": platform.machine(), "torch": torch.__version__}
     json.dump({"benchmark": "cohort", "batch": BATCH, "machine": machine, "results": results}, sys.stdout, indent=2)
     sys.stdout.write("\n")

@@ -1,4 +1,4 @@
-"""The cache of a teacher's answers: asked once, kept in a memory-mapped file, shared by runs, sweeps and later commands.
+"""The cache of a teacher's answers: asked once, memory-mapped, shared by runs, sweeps and later commands.
 
     outputs/targets/<key>/        made under a temporary name and renamed into place when it is whole
       answers.bin                 logits (M, V * N, C), float32 or float16, in native byte order
@@ -97,7 +97,9 @@ class Examples:
     fingerprint: str
 
 
-def question(teacher: Teacher, asked_about: Examples, num_classes: int, dtype: Literal["float32", "float16"]) -> Question:
+def question(
+    teacher: Teacher, asked_about: Examples, num_classes: int, dtype: Literal["float32", "float16"]
+) -> Question:
     """What ``teacher`` would be asked about these examples."""
     normalizations = json.dumps([[each.mean, each.std] for each in teacher.normalizations])
     examples = asked_about.indices.cpu().contiguous().numpy().tobytes()

@@ -83,9 +83,7 @@ class TargetTable:
         return self.table.index_select(1, rows).float()
 
 
-def answers(
-    teacher: Teacher, source: TensorSource, indices: Tensor, view: View
-) -> Iterator[tuple[int, Tensor]]:
+def answers(teacher: Teacher, source: TensorSource, indices: Tensor, view: View) -> Iterator[tuple[int, Tensor]]:
     """What a teacher says of every view of the examples at ``indices``, in the order of a TargetTable's rows.
 
     Yields:

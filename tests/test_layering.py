@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "kdcli"
 LAYERS = (
     {"errors", "strict", "processes", "failpoints", "disk", "json_io", "yaml_io", "schema", "schedules"},
     {"metrics", "losses", "models", "data"},
-    {"teachers", "objective"},
+    {"teachers", "objective", "targets"},
     {"engine"},
     {"build", "checkpoint", "rundir", "trained"},
     {"report"},

@@ -48,11 +48,18 @@ def study_cells(rows: Sequence[StudyRow]) -> list[Cells]:
 
 def _cells(row: StudyRow) -> Cells:
     paper = "" if row.paper is None else f"{row.paper:,.{row.digits}f}".removesuffix("." + "0" * row.digits)
-    ours = mean_sd(row.values, lambda value: decimals(value, row.digits))
+    ours = _ours(row)
     difference = ""
     if row.values and row.paper is not None:
         difference = f"{statistics.fmean(row.values) - row.paper:+,.{row.digits}f}"
     return [row.name, paper, ours, difference, row.verdict, row.note]
+
+
+def _ours(row: StudyRow) -> str:
+    smallest = 10.0**-row.digits
+    if row.values and all(0 < abs(value) < smallest / 2 for value in row.values):
+        return f"< {decimals(smallest, row.digits)} ({len(row.values)})"
+    return mean_sd(row.values, lambda value: decimals(value, row.digits))
 
 
 def study_table(rows: Sequence[StudyRow], *, width: int) -> str:

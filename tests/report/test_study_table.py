@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from kdcli.report.study import StudyRow, study_markdown, study_table
+from kdcli.report.study import StudyRow, study_cells, study_markdown, study_table
 
 ROWS = [
     StudyRow("teacher", [70, 74, 78], 67, "close", "jitter of two pixels"),
@@ -44,3 +44,10 @@ def test_hostile_names_cannot_break_out_of_a_cell(hostile: str) -> None:
 @pytest.mark.parametrize("width", [40, 80, 160])
 def test_the_table_fits(width: int) -> None:
     assert max(map(len, study_table(ROWS, width=width).split("\n"))) <= width
+
+
+def test_values_too_small_for_their_digits_are_shown_as_below_the_smallest() -> None:
+    tiny = StudyRow("p", [1e-9, 3e-12], digits=4)
+    mixed = StudyRow("p", [1e-9, 0.2], digits=4)
+    assert study_cells([tiny])[0][2] == "< 0.0001 (2)"
+    assert study_cells([mixed])[0][2] == "0.1000 ± 0.1414 (2)"
