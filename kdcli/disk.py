@@ -155,6 +155,11 @@ def temporary_name(kind: str = "tmp") -> str:
     return f".{kind}-{os.getpid()}-{_host_digits()}{secrets.token_hex(2)}"
 
 
+def is_temporary(name: str) -> bool:
+    """Whether `temporary_name` may have given this name."""
+    return _LEFTOVER.fullmatch(name) is not None
+
+
 def _host_digits() -> str:
     return f"{zlib.crc32(host().encode()) & 0xFFFF:04x}"
 

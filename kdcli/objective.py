@@ -72,7 +72,6 @@ class Objective:
             temperature: Shape ``(K,)``.
             alpha: Weight of the soft term, shape ``(K,)``.
         """
-        logits = logits.float()
         hard = self._hard(logits, labels) if self.uses_labels else None
         soft = self._soft(logits, teacher_logits, temperature, alpha) if self.uses_teacher else None
         if soft is None:
@@ -98,8 +97,9 @@ class Objective:
         assert self.soft_loss is not None
         teacher = combine_members(teacher_logits, temperature, self.ensemble)
         if any(span.low == 0 for span in self.spans):
-            # Masked before the loss, not after it: a NaN behind a zero gradient is still a NaN.
-            teacher = torch.where((alpha > 0).view(-1, 1, 1), teacher, torch.zeros((), device=teacher.device))
+            # Cleaned before the loss, not after it: a NaN behind a zero gradient is still a NaN.
+            clean = teacher.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+            teacher = torch.where((alpha > 0).view(-1, 1, 1), teacher, clean)
         return SOFT_LOSSES[self.soft_loss](logits, teacher, temperature)
 
     def _mix(self, hard: Tensor, soft: Tensor, alpha: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from kdcli.models import build_model
 from kdcli.rundir import RunDir
 from kdcli.schema.card import NetworkCard
 from kdcli.schema.convert import convert
-from kdcli.schema.model import Custom, Model, Torchvision, build_options
+from kdcli.schema.model import Cnn, Custom, Mlp, Model, Torchvision, build_options
 
 SHOWN_KEYS = 5
 
@@ -91,8 +91,8 @@ def rebuild(card: NetworkCard, weights: Mapping[str, Tensor], where: str, *, tru
             where="model.target",
             fix="add trust_code=true if you know what that code does",
         )
-    if not isinstance(card.model, Custom):
-        # Before a byte of memory is taken: a card may name a network of any size, its file has the size it has.
+    if isinstance(card.model, Mlp | Cnn):
+        # Before memory is taken: a card may name layers of any size, its file has the size it has.
         with torch.device("meta"):
             check_weights(_build(card, where).state_dict(), weights, where)
     network = _build(card, where)

@@ -37,18 +37,30 @@ def load_yaml(path: Path, *, error: type[KDError] = CheckpointError, follow: boo
         error: What is raised: UsageError for a file of the user's, CheckpointError for one of a run.
         follow: Accept a symbolic link: for what the user names, never for what a run directory holds.
     """
+    value = _load(path, error, follow)
+    if not isinstance(value, dict):
+        raise error(f"expected `key: value` lines, got {_kind(value)}", where=f"{path}:1:1")
+    return value
+
+
+def load_yaml_list(path: Path, *, error: type[KDError] = CheckpointError) -> list[Any]:
+    """The list in a YAML file; see `load_yaml` for what is refused."""
+    value = _load(path, error, follow=False)
+    if not isinstance(value, list):
+        raise error(f"expected `- value` lines, got {_kind(value)}", where=f"{path}:1:1")
+    return value
+
+
+def _load(path: Path, error: type[KDError], follow: bool) -> Any:
     data = read_bounded(path, MAX_BYTES, error=error, follow=follow)
     try:
         text = data.decode("utf-8")
         if text.startswith("\ufeff"):
             raise ValueError("a byte-order mark")
         _check_events(text)
-        value = yaml.load(text, Loader=_PlainLoader)
+        return yaml.load(text, Loader=_PlainLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as problem:
         raise _located(problem, path, error) from problem
-    if not isinstance(value, dict):
-        raise error(f"expected `key: value` lines, got {_kind(value)}", where=f"{path}:1:1")
-    return value
 
 
 def dump_yaml(value: object) -> str:

@@ -6,21 +6,27 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdcli.checkpoint.layout import POINTERS, PointerName, has_commits, refuse_link, step_directories
-from kdcli.checkpoint.read import read_manifest, read_pointer, read_verified
+from kdcli.checkpoint.layout import POINTERS, STATE, PointerName, has_commits, refuse_link, step_directories
+from kdcli.checkpoint.read import check_tensors, parse_state, read_manifest, read_pointer, read_verified
 from kdcli.errors import CheckpointError
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with a file or directory of a run."""
+    """What is wrong with a file or directory of a run; ``spare`` where no pointer names it, as after a power cut."""
 
     path: Path
     what: str
+    spare: bool = False
 
 
-def verify(store: Path) -> list[Problem]:
-    """Everything that is wrong with the pointers and step-directories of a store; empty where all is whole."""
+def verify(store: Path, *, needs_last: bool = True) -> list[Problem]:
+    """Everything that is wrong with the pointers and step-directories of a store; empty where all is whole.
+
+    Args:
+        store: The `checkpoints` directory.
+        needs_last: Whether last.json must be there: a training that diverged may have kept its best weights only.
+    """
     try:
         refuse_link(store)
         if not has_commits(store):
@@ -28,14 +34,23 @@ def verify(store: Path) -> list[Problem]:
         directories = step_directories(store)
     except CheckpointError as problem:
         return [Problem(store, problem.what)]
-    found = [_check_pointer(store, name) for name in POINTERS] + [_check_directory(path) for path in directories]
+    required = ["last"] if needs_last else []
+    named = [name for name in POINTERS if name in required or os.path.lexists(store / f"{name}.json")]
+    needed = {pointed for name in named if (pointed := _pointed(store, name)) is not None}
+    found = [_check_pointer(store, name) for name in named]
+    found += [_check_directory(path, spare=path.name not in needed) for path in directories]
     return [problem for problem in found if problem is not None]
+
+
+def _pointed(store: Path, name: PointerName) -> str | None:
+    try:
+        return read_pointer(store, name).dir
+    except CheckpointError:
+        return None
 
 
 def _check_pointer(store: Path, name: PointerName) -> Problem | None:
     path = store / f"{name}.json"
-    if name != "last" and not os.path.lexists(path):
-        return None
     try:
         pointer = read_pointer(store, name)
         read_manifest(store / pointer.dir, pointer.manifest_sha256)
@@ -44,9 +59,12 @@ def _check_pointer(store: Path, name: PointerName) -> Problem | None:
     return None
 
 
-def _check_directory(directory: Path) -> Problem | None:
+def _check_directory(directory: Path, *, spare: bool) -> Problem | None:
     try:
-        read_verified(directory)
+        manifest, files = read_verified(directory)
+        parse_state(files.pop(STATE), manifest.step, str(directory / STATE))
+        for name, data in files.items():
+            check_tensors(data, str(directory / name))
     except CheckpointError as problem:
-        return Problem(directory, problem.what)
+        return Problem(directory, problem.what, spare)
     return None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kdcli.checkpoint.layout import (
     MANIFEST,
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 _MAX_HEADER_BYTES = 8 * 2**20
 _MAX_POINTER_BYTES = 1024
+
+T = TypeVar("T")
 
 
 def read_pointer(store: Path, name: PointerName) -> Pointer:
@@ -110,13 +113,24 @@ def parse_state(data: bytes, step: int, where: str) -> dict[str, Any]:
     return envelope.state
 
 
+def check_tensors(data: bytes, where: str) -> None:
+    """Refuse the verified content of a file that is no safetensors; needs no torch."""
+    from safetensors import deserialize
+
+    _parsed(deserialize, data, where)
+
+
 def parse_tensors(data: bytes, where: str) -> dict[str, Tensor]:
     """The tensors, on the CPU, in the verified content of a safetensors file."""
     from safetensors.torch import load
 
+    return _parsed(load, data, where)
+
+
+def _parsed(parse: Callable[[bytes], T], data: bytes, where: str) -> T:
     if int.from_bytes(data[:8], "little") > _MAX_HEADER_BYTES:
         raise CheckpointError(f"a safetensors header over {_MAX_HEADER_BYTES:,} bytes", where=where)
     try:
-        return load(data)
+        return parse(data)
     except Exception as problem:  # its exceptions are of many types, some not its own
         raise CheckpointError(f"not a safetensors file: {ascii(str(problem))[:200]}", where=where) from problem

@@ -26,7 +26,15 @@ from kdcli.checkpoint.layout import (
     step_of,
 )
 from kdcli.checkpoint.read import read_verified
-from kdcli.disk import fsync_directory, make_directory, remove_tree, temporary_name, translated, write_file
+from kdcli.disk import (
+    fsync_directory,
+    make_directory,
+    remove_leftovers,
+    remove_tree,
+    temporary_name,
+    translated,
+    write_file,
+)
 from kdcli.errors import CheckpointError, KDError
 from kdcli.failpoints import reach
 from kdcli.json_io import MAX_BYTES, encode_json, parse_json, write_json_atomic
@@ -54,6 +62,7 @@ def commit(store: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], 
     """
     refuse_link(store)
     make_directory(store)
+    remove_leftovers(store)
     temporary = store / temporary_name()
     with translated(temporary):
         os.mkdir(temporary)

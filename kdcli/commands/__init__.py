@@ -91,6 +91,28 @@ _ALL = (
         ),
     ),
     Command(
+        "verify",
+        "verify",
+        "check a run directory whole: every file, checkpoint and run inside it",
+        "RUN",
+        (
+            ("kd verify latest", "the newest finished training"),
+            ("kd verify outputs/sweeps/SWEEP", "a sweep with all its jobs"),
+            ("kd verify RUN --json", "the findings on stdout, for a script"),
+        ),
+    ),
+    Command(
+        "doctor",
+        "doctor",
+        "check the installation: versions, device, disk, a write, a determinism self-test",
+        "",
+        (
+            ("kd doctor", "a table, and what to do about each problem"),
+            ("kd doctor output_dir=/scratch/me", "with the disk that runs will be written to"),
+            ("kd doctor --json", "the checks on stdout, for a script"),
+        ),
+    ),
+    Command(
         "completion",
         "completion",
         "print the tab completion for a shell",

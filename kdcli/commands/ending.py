@@ -8,19 +8,45 @@ import sys
 
 from kdcli.commands.flags import Flags
 from kdcli.commands.reporting import write_report
+from kdcli.errors import CheckpointError, SweepError
 from kdcli.rundir import RunDir
+from kdcli.schema import convert
 from kdcli.schema.results import Summary
 
 
-def end_training(run: RunDir, output_dir: str, flags: Flags) -> int:
-    """Show a finished training's verdict on stdout, or its summary as JSON."""
-    summary = Summary.model_validate(run.summary())
+def end_training(run: RunDir, flags: Flags) -> int:
+    """Show a finished training's verdict on stdout, or its summary as JSON.
+
+    Raises:
+        SweepError: The training is whole, but its baseline diverged.
+    """
+    summary = convert(Summary, run.summary(), error=CheckpointError, where=str(run.path / "summary.json"))
     write_report(run)
     if flags.json:
         sys.stdout.write(json.dumps(summary.model_dump(by_alias=True), indent=2) + "\n")
-        return 0
-    from kdcli.report.verdict import training_verdict
+    else:
+        from kdcli.report.text import encodable
+        from kdcli.report.verdict import training_verdict
 
-    width = shutil.get_terminal_size((100, 24)).columns
-    sys.stdout.write(training_verdict(summary, width=width) + "\n")
+        width = shutil.get_terminal_size((100, 24)).columns
+        verdict = training_verdict(summary, width=width, smoke=run.record.smoke)
+        sys.stdout.write(encodable(verdict + "\n", sys.stdout.encoding))
+    _check_baseline(run)
+    return 0
+
+
+def _check_baseline(run: RunDir) -> None:
+    path = run.path / "baseline"
+    record = RunDir.open(path).record if (path / "run.json").exists() else None
+    if record is not None and record.status == "diverged" and record.error is not None:
+        raise SweepError(
+            f"the student is whole, but there is nothing to compare it with: {record.error.what}",
+            where=str(path),
+            fix="lower optimizer.lr, which the student and its baseline share",
+        )
+
+
+def show_plan(text: str, flags: Flags) -> int:
+    """Print what a dry run found; stdout is left to JSON where that is asked for."""
+    (sys.stderr if flags.json else sys.stdout).write(text)
     return 0

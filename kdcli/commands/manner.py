@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from kdcli.report.display import Display
 
 
-def make_manner(overrides: Sequence[str], flags: Flags, *, smoke: bool | None = None) -> Manner:
-    """The manner that flags ask for; messages go to stderr. A run that is resumed brings its own ``smoke``."""
+def make_manner(overrides: Sequence[str], flags: Flags) -> Manner:
+    """The manner that flags ask for; messages go to stderr."""
     from kdcli.program.run import Manner
 
     def say(line: str) -> None:
@@ -35,4 +35,4 @@ def make_manner(overrides: Sequence[str], flags: Flags, *, smoke: bool | None = 
             quiet=flags.quiet,
         )
 
-    return Manner(argv=sys.argv, overrides=overrides, smoke=flags.smoke if smoke is None else smoke, display=display, say=say)
+    return Manner(argv=sys.argv, overrides=overrides, smoke=flags.smoke, display=display, say=say)

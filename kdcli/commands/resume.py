@@ -1,59 +1,145 @@
-"""``kd resume [RUN|latest]``: go on where a run or a sweep was stopped, in the same directory."""
+"""``kd resume [RUN|latest]``: go on where a run, a sweep or a study was stopped, in the same directory."""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from kdcli.commands.ending import end_training
 from kdcli.commands.flags import Flags
 from kdcli.commands.manner import make_manner
-from kdcli.errors import CheckpointError, UsageError
+from kdcli.errors import CheckpointError, Interrupted, UsageError
+from kdcli.json_io import encode_json
+from kdcli.program.signals import terminable
+from kdcli.program.slots import home_of, teacher_names
 from kdcli.rundir import RunDir, resolve_run
-from kdcli.schema import DistillStudent, TrainTeacher, parse_config
+from kdcli.rundir.listing import STUDIES, SWEEPS
+from kdcli.schema import Config, DistillStudent, TrainTeacher, parse_config
+from kdcli.schema.model import Custom
+
+_KEYS = ("output_dir", "trust_code")
 
 
 def run(args: list[str], flags: Flags) -> int:
     """Resume what the one argument names; without one, the newest that can go on."""
-    root = Path(next((arg.partition("=")[2] for arg in args if arg.startswith("output_dir=")), "outputs"))
     names = [arg for arg in args if "=" not in arg]
-    if len(names) > 1 or len(args) > len(names) + 1:
-        raise UsageError(f"resume takes one RUN, got {' '.join(args)!r}", where="resume", fix="kd resume latest")
-    found = resolve_run(names[0] if names else "latest", root=root, purpose="resume", smoke=flags.smoke)
-    if found.status == "finished":
-        sys.stdout.write(f"{found.path} is finished: nothing to resume\n")
+    if len(names) > 1:
+        raise UsageError(f"resume takes one RUN, got {' '.join(names)}", where="resume", fix="kd resume latest")
+    settings = _settings([arg for arg in args if "=" in arg])
+    root = Path(settings.get("output_dir", "outputs"))
+    named = resolve_run(names[0] if names else "latest", root=root, purpose="resume", smoke=flags.smoke)
+    found = _whole(named)
+    if flags.dry_run:
+        sys.stdout.write(f"{found.path} is {found.status}; nothing was written\n")
         return 0
-    if found.record.command == "sweeps":
-        return _resume_sweep(found, flags)
-    return _resume_training(found, flags)
+    return carry_on(found, replace(flags, smoke=found.record.smoke), trust_code=settings.get("trust_code") == "true")
 
 
-def _resume_training(run: RunDir, flags: Flags) -> int:
-    where = str(run.path / "config.yaml")
-    config = parse_config(run.record.command, run.config(), error=CheckpointError, where=where)
-    manner = make_manner([], flags, smoke=run.record.smoke)
+def _settings(args: list[str]) -> dict[str, str]:
+    settings: dict[str, str] = {}
+    for text in args:
+        key, _, value = text.partition("=")
+        if key not in _KEYS or (key == "trust_code" and value not in ("true", "false")):
+            raise UsageError(
+                f"{text} cannot be given: a run goes on as it began",
+                where=key,
+                fix=f"resume takes output_dir=DIRECTORY and {_KEYS[1]}=true",
+            )
+        settings[key] = value
+    return settings
+
+
+def _whole(named: RunDir) -> RunDir:
+    """What a job, a member or a baseline is part of: only the whole can go on."""
+    home = home_of(named)
+    return named if home == named.path else RunDir.open(home)
+
+
+def carry_on(run: RunDir, flags: Flags, *, trust_code: bool) -> int:
+    """Bring a run, a sweep or a study to its end.
+
+    Args:
+        run: What is to go on.
+        flags: How.
+        trust_code: The user trusts the code that its files name (``model=custom``).
+
+    Raises:
+        UsageError: It names code and is not trusted, another process is working in it, or it is of a kind that cannot
+            go on.
+    """
+    kind = run.record.command
+    if run.status == "finished":
+        (sys.stderr if flags.json else sys.stdout).write(f"{run.path} is finished: nothing to resume\n")
+        if flags.json and kind != STUDIES:
+            sys.stdout.write(encode_json(run.summary()).decode())
+        return 0
+    with terminable():
+        if kind == SWEEPS:
+            return _resume_sweep(run, flags, trust_code=trust_code)
+        if kind == STUDIES:
+            from kdcli.commands.study_course import resume_study
+
+            return resume_study(run, flags, trust_code=trust_code)
+        return _resume_training(run, flags, trust_code=trust_code)
+
+
+def _resume_training(run: RunDir, flags: Flags, *, trust_code: bool) -> int:
+    config = read_config(run, trust_code=trust_code)
+    manner = make_manner([], flags)
     if isinstance(config, TrainTeacher):
         from kdcli.program.teacher import train_teacher
 
         train_teacher(config, manner, run)
     elif isinstance(config, DistillStudent):
-        from kdcli.program.slots import teacher_names
         from kdcli.program.student import distill_student
+        from kdcli.program.teaching import recorded_run
 
-        teachers = [RunDir.open(Path(name)) for name in teacher_names(config)]
+        teachers = [recorded_run(name, run) for name in teacher_names(config)]
         distill_student(config, teachers, manner, run)
     else:
         raise UsageError(f"a {run.record.command} cannot be resumed", where=str(run.path), fix="run it again")
-    return end_training(run, config.output_dir, flags)
+    return end_training(run, flags)
 
 
-def _resume_sweep(run: RunDir, flags: Flags) -> int:
+def read_config(run: RunDir, *, trust_code: bool) -> Config:
+    """The configuration that a run recorded, which may name code only where the user trusts it.
+
+    Raises:
+        CheckpointError: It is damaged.
+        UsageError: It names code, and is not trusted.
+    """
+    where = str(run.path / "config.yaml")
+    config = parse_config(run.record.command, run.config(), error=CheckpointError, where=where)
+    model = getattr(config, "model", None)
+    if not trust_code and (isinstance(model, Custom) or getattr(config, "trust_code", False)):
+        asks = f"model.target={model.target}" if isinstance(model, Custom) else "trust_code=true"
+        raise untrusted(where, asks)
+    return config
+
+
+def untrusted(where: str, asks: str) -> UsageError:
+    """The error for files that ask to run code of their own."""
+    fix = "add trust_code=true if you know what that code does"
+    return UsageError(f"{asks} in a file would run code that is not kd's", where=where, fix=fix)
+
+
+def _resume_sweep(run: RunDir, flags: Flags, *, trust_code: bool) -> int:
     """Run the programs of a sweep that are not done; those that are stay as they are."""
     from kdcli.commands import sweep
+    from kdcli.commands.screen import show_error
+    from kdcli.program.sweep import is_done
 
-    run.set_status("running")
-    started = sweep.Sweep(run, sorted((run.path / "programs").glob("*.json")))
-    for path in started.programs:
-        if not sweep.is_done(run, path):
-            sweep.run_program(path, flags)
-    return sweep.finish(started, flags)
+    for part in (*run.path.glob("[0-9]*"), *run.path.glob("baselines/[0-9]*")):
+        read_config(RunDir.open(part), trust_code=trust_code)
+    started = sweep.open_sweep(run)
+    with started.held:
+        for path in started.programs:
+            try:
+                if not is_done(run, path):
+                    sweep.run_program(path, flags)
+            except Interrupted:
+                raise
+            except Exception as error:  # as in the sweep itself, the others go on
+                show_error(error, color=flags.color, debug=flags.debug)
+        return sweep.finish(started, flags)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import shlex
-import shutil
-import sys
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,73 +13,102 @@ from kdcli.commands.distill import with_teachers
 from kdcli.commands.flags import Flags
 from kdcli.commands.jobs import Job
 from kdcli.commands.manner import make_manner
-from kdcli.errors import CheckpointError, SweepError, UsageError
-from kdcli.json_io import read_json, write_json_atomic
-from kdcli.rundir import RunDir, create_child, create_run
-from kdcli.rundir.metrics import MetricsFile, read_metrics
-from kdcli.schema import DistillStudent, Training, convert
-from kdcli.schema.base import Section
+from kdcli.commands.sweep_results import LEDGER, failure, read_ledger, show_results, write_results
+from kdcli.commands.train import ignored_by_teachers
+from kdcli.disk import fsync_directory, make_directory, remove_leftovers, remove_tree, temporary_name, translated
+from kdcli.errors import Interrupted, UsageError
+from kdcli.program.signals import terminable
+from kdcli.rundir import MetricsFile, RunDir, RunLock, create_child, create_run
+from kdcli.schema import DistillStudent, Training, TrainTeacher
+from kdcli.schema.sweep import LedgerEntry, baseline_name, job_name
 
 if TYPE_CHECKING:
-    from kdcli.report.sweep import SweepRow
+    from kdcli.program.sweep import Plan
 
-
-LEDGER = "ledger.jsonl"
-
-
-class Entry(Section):
-    """A line of ledger.jsonl: a job, and the baseline it is compared with; later lines tell how the job ended."""
-
-    job: int
-    label: str
-    overrides: list[str]
-    baseline: int | None
-    status: str = "created"
+PROGRAMS = "programs"
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep that has begun: its directory, and the files that each describe jobs that train as one program."""
+    """A sweep that is under way: its directory, and the files that each describe jobs that train as one program.
+
+    ``held`` holds the directory for this process until the sweep ends.
+    """
 
     run: RunDir
     programs: list[Path]
+    held: ExitStack
 
 
 def begin(command: str, jobs: Sequence[Job], flags: Flags) -> Sweep:
     """Make the sweep's directory with a run for each job and each baseline, and group the jobs."""
+    _refuse(command, flags)
+    configs = [_training(job, flags) for job in jobs]
+    from kdcli.program.sweep import plan_sweep
+
+    manner = make_manner([], flags)
+    ignored = sorted({text for job in jobs for text in ignored_by_teachers(job.overrides)})
+    if ignored and isinstance(configs[0], TrainTeacher):
+        manner.say(f"train-teacher has no teacher to listen to: {', '.join(ignored)} ignored")
+    plan = plan_sweep(configs)
+    sweep = open_sweep(_laid_out(command, jobs, plan, flags))
+    manner.say(f"sweep of {len(jobs)} jobs in {len(plan.groups)} programs: {sweep.run.path}")
+    return sweep
+
+
+def _refuse(command: str, flags: Flags) -> None:
     if command == "evaluate":
         raise UsageError("kd evaluate takes several runs at once", where="-m", fix="use run=[RUN,RUN] without -m")
-    configs = [_training(job, flags) for job in jobs]
-    labels = _labels(jobs)
-    from kdcli.program.sweep import baseline_name, job_name, plan_sweep, write_programs
+    if flags.dry_run:
+        raise UsageError("--dry-run tries one job", where="--dry-run", fix="leave out -m, and give each key one value")
 
-    plan = plan_sweep(configs)
-    manner = make_manner([], flags)
-    contents: dict[str, Any] = manner.contents(configs[0]) | {"config": {"command": command, "jobs": len(jobs)}}
-    sweep = create_run(Path(configs[0].output_dir), "sweeps", **contents)
-    for job, config, label in zip(jobs, configs, labels, strict=True):
+
+def _training(job: Job, flags: Flags) -> Training:
+    """A job's configuration as it will be carried out."""
+    from kdcli.program.slots import for_smoke
+
+    config = job.config
+    assert isinstance(config, Training)
+    if isinstance(config, DistillStudent):
+        config = with_teachers(config, smoke=flags.smoke)[0]
+    return for_smoke(config) if flags.smoke else config
+
+
+def _laid_out(command: str, jobs: Sequence[Job], plan: Plan, flags: Flags) -> RunDir:
+    """Write the whole sweep under a temporary name and rename it into place: it is there with all its jobs, or not."""
+    folder = Path(plan.configs[0].output_dir) / "sweeps"
+    make_directory(folder)
+    remove_leftovers(folder)
+    scratch = folder / temporary_name()
+    try:
+        contents: dict[str, Any] = make_manner([], flags).contents(plan.configs[0])
+        sweep = create_run(scratch, "sweeps", **contents | {"config": {"command": command, "jobs": len(jobs)}})
+        _write_jobs(sweep, command, jobs, plan, flags)
+        place = folder / sweep.path.name
+        with translated(place):
+            os.rename(sweep.path, place)
+            fsync_directory(folder)
+    finally:
+        remove_tree(scratch)
+    return RunDir.open(place)
+
+
+def _write_jobs(sweep: RunDir, command: str, jobs: Sequence[Job], plan: Plan, flags: Flags) -> None:
+    from kdcli.program.sweep import write_programs
+
+    manner, labels = make_manner([], flags), _labels(jobs)
+    for job, config, label in zip(jobs, plan.configs, labels, strict=True):
         own: dict[str, Any] = manner.contents(config) | {"label": label, "overrides": job.overrides}
         create_child(sweep, job_name(job.index), command=command, **own)
     for number, baseline in enumerate(plan.baselines):
         own = manner.contents(baseline) | {"label": f"baseline {number}"}
         create_child(sweep, baseline_name(number), command=command, **own)
-    ledger = [
-        Entry(job=job.index, label=label, overrides=job.overrides, baseline=plan.baseline_of.get(job.index))
-        for job, label in zip(jobs, labels, strict=True)
-    ]
     with MetricsFile(sweep.path / LEDGER) as file:
-        for entry in ledger:
+        for job, label in zip(jobs, labels, strict=True):
+            baseline_number = plan.baseline_of.get(job.index)
+            entry = LedgerEntry(job=job.index, label=label, overrides=job.overrides, baseline=baseline_number)
             file.append(entry.model_dump())
-    sweep.set_status("running")
-    manner.say(f"sweep of {len(jobs)} jobs in {len(plan.groups)} programs: {sweep.path}")
-    return Sweep(sweep, write_programs(sweep, plan))
-
-
-def _training(job: Job, flags: Flags) -> Training:
-    assert isinstance(job.config, Training)
-    if isinstance(job.config, DistillStudent):
-        return with_teachers(job.config, smoke=flags.smoke)[0]
-    return job.config
+    write_programs(sweep, plan)
 
 
 def _labels(jobs: Sequence[Job]) -> list[str]:
@@ -90,21 +117,39 @@ def _labels(jobs: Sequence[Job]) -> list[str]:
     return [" ".join(text for text in job.overrides if text not in shared) or f"job {job.index}" for job in jobs]
 
 
+def open_sweep(run: RunDir) -> Sweep:
+    """Take a sweep's directory for this process, which a signal ends from here on as Ctrl-C does.
+
+    Raises:
+        UsageError: Another process is working in it.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(RunLock(run.path))
+        stack.enter_context(terminable())
+        run.set_status("running")
+        programs = sorted((run.path / PROGRAMS).glob("*.json"), key=lambda path: (len(path.name), path.name))
+        return Sweep(run, programs, stack.pop_all())
+
+
 def run_program(path: Path, flags: Flags) -> int:
     """Train the jobs of one program."""
     from kdcli.program.sweep import run_program as train_program
 
     sweep = RunDir.open(path.parent.parent)
-    train_program(sweep, path, make_manner([], flags))
+    with terminable(), _marked(sweep):
+        train_program(sweep, path, make_manner([], flags))
     return 0
 
 
-def is_done(sweep: RunDir, path: Path) -> bool:
-    """Whether every job of a program has finished."""
-    from kdcli.program.sweep import ProgramFile, job_name
-
-    program = convert(ProgramFile, read_json(path), error=CheckpointError, where=str(path))
-    return all(RunDir.open(sweep.path / job_name(job)).record.status == "finished" for job in program.jobs)
+@contextmanager
+def _marked(sweep: RunDir) -> Iterator[None]:
+    """Write an interruption down in the sweep's record too."""
+    try:
+        yield
+    except (Interrupted, KeyboardInterrupt) as stopped:
+        error = stopped if isinstance(stopped, Interrupted) else Interrupted("stopped by Ctrl-C")
+        sweep.set_status("interrupted", error)
+        raise
 
 
 def finish(started: Sweep, flags: Flags) -> int:
@@ -113,94 +158,23 @@ def finish(started: Sweep, flags: Flags) -> int:
     Raises:
         SweepError: Some jobs did not finish.
     """
-    sweep = RunDir.open(started.run.path)
-    entries = read_ledger(sweep)
-    _compare(sweep, entries, flags)
-    results = [_result(sweep, entry) for entry in entries]
-    with MetricsFile(sweep.path / LEDGER) as file:
-        for entry, result in zip(entries, results, strict=True):
-            file.append(entry.model_copy(update={"status": result["status"]}).model_dump())
-    write_json_atomic(sweep.path / "summary.json", {"schema": 1, "command": "sweeps", "run": str(sweep.path), "jobs": results})
-    show(sweep, entries, results, flags)
-    failed = [result["label"] for result in results if result["status"] != "finished"]
-    if failed:
-        error = SweepError(
-            f"{len(failed)} of {len(results)} jobs did not finish: {', '.join(failed[:8])}",
-            where=str(sweep.path),
-            fix=f"kd resume {sweep.path}",
-        )
-        sweep.set_status("failed", error)
-        raise error
-    sweep.set_status("finished")
+    with started.held:
+        sweep = RunDir.open(started.run.path)
+        entries = read_ledger(sweep)
+        _compare(sweep, entries, flags)
+        results = write_results(sweep, entries)
+        show_results(sweep, entries, results, flags)
+        error = failure(sweep, results)
+        if error is not None:
+            sweep.set_status("failed", error)
+            raise error
+        sweep.set_status("finished")
     return 0
 
 
-def read_ledger(sweep: RunDir) -> list[Entry]:
-    """The jobs of a sweep, as they were planned."""
-    where = str(sweep.path / LEDGER)
-    lines = read_metrics(sweep.path / LEDGER)
-    entries = [convert(Entry, line, error=CheckpointError, where=where) for line in lines]
-    return [entry for entry in entries if entry.status == "created"]
-
-
-def _compare(sweep: RunDir, entries: Sequence[Entry], flags: Flags) -> None:
+def _compare(sweep: RunDir, entries: Sequence[LedgerEntry], flags: Flags) -> None:
     from kdcli.program.sweep import compare_later
 
     for entry in entries:
         if entry.baseline is not None:
             compare_later(sweep, entry.job, entry.baseline, make_manner([], flags))
-
-
-def _result(sweep: RunDir, entry: Entry) -> dict[str, Any]:
-    """What the sweep's summary says of a job."""
-    from kdcli.program.sweep import job_name
-
-    run = RunDir.open(sweep.path / job_name(entry.job))
-    finished = run.record.status == "finished"
-    error = run.record.error
-    return {
-        "job": entry.job,
-        "label": entry.label,
-        "overrides": entry.overrides,
-        "status": run.status,
-        "run": str(run.path),
-        "error": None if error is None else error.what,
-        "summary": run.summary() if finished else None,
-    }
-
-
-def show(sweep: RunDir, entries: Sequence[Entry], results: Sequence[Mapping[str, Any]], flags: Flags) -> None:
-    """Print the ranked table, or the summary as JSON, and the command that reruns the best job."""
-    if flags.json:
-        sys.stdout.write(json.dumps(read_json(sweep.path / "summary.json"), indent=2) + "\n")
-        return
-    from kdcli.report.sweep import rank, sweep_table
-
-    rows = [_row(entries, result) for result in results]
-    width = shutil.get_terminal_size((100, 24)).columns
-    sys.stdout.write(sweep_table(rows, width=width) + f"\n\n{sweep.path}\n")
-    groups = rank(rows)
-    if groups and groups[0].rank is not None:
-        best = next(entry for entry in entries if entry.label == groups[0].rows[0].label)
-        command = next(result["summary"]["command"] for result in results if result["summary"])
-        sys.stdout.write(f"the best again: kd {command} {' '.join(map(shlex.quote, best.overrides))}\n")
-
-
-def _row(entries: Sequence[Entry], result: Mapping[str, Any]) -> SweepRow:
-    from kdcli.report.sweep import SweepRow
-
-    shared = set.intersection(*(set(entry.overrides) for entry in entries)) if len(entries) > 1 else set()
-    swept = [text.partition("=") for text in result["overrides"] if text not in shared]
-    summary = result["summary"] or {}
-    val, test = summary.get("val") or {}, summary.get("test") or {}
-    return SweepRow(
-        label=result["label"],
-        overrides={key: value for key, _, value in swept},
-        status=result["status"],
-        val_top1=val.get("top1"),
-        val_nll=val.get("nll"),
-        test_errors=test.get("errors"),
-        test_top1=test.get("top1"),
-        agreement=test.get("agreement"),
-        reason=result["error"] or "",
-    )

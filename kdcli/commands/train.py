@@ -4,18 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kdcli.commands.ending import end_training, show_plan
 from kdcli.commands.flags import Flags
-from kdcli.commands.ending import end_training
 from kdcli.commands.manner import make_manner
+from kdcli.program.signals import terminable
 from kdcli.schema import TrainTeacher
 
 
 def run(config: TrainTeacher, overrides: Sequence[str], flags: Flags) -> int:
     """Train a network or an ensemble; temperature and alpha are accepted and ignored."""
     manner = make_manner(overrides, flags)
-    ignored = [key for key in overrides if key.partition("=")[0].partition(".")[0] in ("temperature", "alpha")]
+    ignored = ignored_by_teachers(overrides)
     if ignored:
         manner.say(f"train-teacher has no teacher to listen to: {', '.join(ignored)} ignored")
+    from kdcli.program.rehearsal import rehearse_teacher
     from kdcli.program.teacher import train_teacher
 
-    return end_training(train_teacher(config, manner), config.output_dir, flags)
+    with terminable():
+        if flags.dry_run:
+            return show_plan(rehearse_teacher(config, manner).text(), flags)
+        return end_training(train_teacher(config, manner), flags)
+
+
+def ignored_by_teachers(overrides: Sequence[str]) -> list[str]:
+    """Those overrides that are about a soft term, which a network without a teacher does not have."""
+    return [text for text in overrides if text.lstrip("+~").partition("=")[0].partition(".")[0] in _SOFT]
+
+
+_SOFT = ("temperature", "alpha")

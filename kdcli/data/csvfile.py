@@ -13,6 +13,11 @@ from kdcli.errors import DataError
 
 MAX_LINE = 1 << 20
 MAX_TEXT = 1 << 30
+MAX_RATIO = 250
+"""Tables shrink by 10 or 20, a file made to fill a memory by 1000."""
+
+_ANY_RATIO = 1 << 24
+_CHUNK = 1 << 20
 
 
 def data_error(path: Path, line: int, what: str, fix: str) -> DataError:
@@ -47,8 +52,24 @@ def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 def _open(path: Path) -> TextIO:
     if path.suffix == ".gz":
+        _check_ratio(path)
         return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
     return path.open(encoding="utf-8-sig", newline="")
+
+
+def _check_ratio(path: Path) -> None:
+    """Unpack a file, keeping nothing, up to where no table's would end."""
+    limit = max(_ANY_RATIO, MAX_RATIO * path.stat().st_size)
+    unpacked = 0
+    with gzip.open(path) as file:
+        while chunk := file.read(_CHUNK):
+            unpacked += len(chunk)
+            if unpacked > limit:
+                raise DataError(
+                    f"it unpacks to more than {MAX_RATIO} times its size",
+                    where=str(path),
+                    fix="if it is no trap, unpack it and name the unpacked file",
+                )
 
 
 def _lines(file: TextIO, path: Path) -> Iterator[str]:

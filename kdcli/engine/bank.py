@@ -58,6 +58,9 @@ class Bank(Protocol):
     def load(self, member: int, state: Mapping[str, Tensor]) -> None:
         """Copy tensors into one network."""
 
+    def buffers(self, member: int) -> dict[str, Tensor]:
+        """One network's tensors that no optimizer updates, such as running statistics, without copying."""
+
     def constrain(self) -> None:
         """Project the weights onto the constraints that their networks have, after an update."""
 
@@ -116,6 +119,10 @@ class StackedBank:
         """See Bank."""
         self._stack.load_member_state(member, state)
 
+    def buffers(self, member: int) -> dict[str, Tensor]:
+        """See Bank."""
+        return {name: tensor[member] for name, tensor in self._stack.named_buffers()}
+
     def constrain(self) -> None:
         """See Bank."""
         self._stack.constrain()
@@ -162,6 +169,10 @@ class InTurnBank:
     def load(self, member: int, state: Mapping[str, Tensor]) -> None:
         """See Bank."""
         self._nets[member].load_state_dict(state)
+
+    def buffers(self, member: int) -> dict[str, Tensor]:
+        """See Bank."""
+        return dict(self._nets[member].named_buffers())
 
     def constrain(self) -> None:
         """See Bank."""

@@ -88,6 +88,7 @@ class Fit:
         own_rates = len({(m.lr, m.rate) for m in plan.members}) > 1 or isinstance(plan.members[0].rate, Plateau)
         self._updater = Updater(bank, [member.rule for member in plan.members], own_rates=own_rates)
         self._plateaus = [PlateauState() for _ in plan.members]
+        self._buffers: list[dict[str, Tensor]] = []  # as they were when the epoch began
         self.train_seconds = 0.0  # of the finished epochs' training
         self._seconds = 0.0  # of this epoch's training so far
         self._device = stream.labels.device
@@ -120,6 +121,7 @@ class Fit:
 
     def _train_epoch(self, stop: Callable[[], bool]) -> Iterator[Tick]:
         temperatures, alphas = self._table("temperature"), self._table("alpha")
+        self._buffers = [copied(self.bank.buffers(k)) for k in range(self.bank.size)]
         started = last_tick = time.perf_counter()
         before, first = self._seconds, self.step_in_epoch
         for batch in self.stream.epoch(self.epoch, first):
@@ -133,6 +135,7 @@ class Fit:
                 speed = (self.step_in_epoch - first) * self.stream.batch_size / (now - started)
                 yield Tick(self.epoch, self.step_in_epoch, self._steps_per_epoch, speed)
             if stop():
+                self._rewind([k for k, blocked in enumerate(self._meters.blocked.tolist()) if blocked])
                 return
 
     def _train_step(self, batch: Batch, temperature: Tensor, alpha: Tensor) -> None:
@@ -206,8 +209,16 @@ class Fit:
         row, terms = bad if bad is not None else (self._steps_per_epoch - 1, means)
         step = self.epoch * self._steps_per_epoch + row
         temperature, alpha = self._values(k, step)
+        self._rewind([k])
         divergence = Divergence(self.epoch, step, self._rates(step)[k], temperature, alpha, *self._shown(k, terms))
         return self.standings[k].diverged(divergence)
+
+    def _rewind(self, diverged: Sequence[int]) -> None:
+        """Take back what forward passes that were not finite left in networks' buffers: no mask gates those."""
+        for k in diverged:
+            if self.standings[k].active:
+                for name, tensor in self.bank.buffers(k).items():
+                    tensor.copy_(self._buffers[k][name])
 
     def _values(self, k: int, step: int) -> tuple[float | None, float | None]:
         member = self.plan.members[k]

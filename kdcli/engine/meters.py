@@ -27,12 +27,16 @@ class Meters:
         self._absent = torch.zeros(size, device=device)
 
     def record(self, row: int, terms: LossTerms, gradient_norms: Tensor) -> None:
-        """Write a step's terms and norms down, and block the networks of which any is not finite."""
+        """Write a step's terms and norms down, and block the networks whose total or gradient is not finite.
+
+        A term of weight 0 may be anything.
+        """
         hard = self._absent if terms.hard is None else terms.hard
         soft = self._absent if terms.soft is None else terms.soft
         values = torch.stack([terms.total, hard, soft, gradient_norms], dim=1).detach()
         self.log[row] = values
-        self.blocked = torch.maximum(self.blocked, (~values.isfinite().all(dim=1)).float())
+        finite = terms.total.detach().isfinite() & gradient_norms.isfinite()
+        self.blocked = torch.maximum(self.blocked, (~finite).float())
 
     def means(self, sizes: list[int]) -> list[list[float]]:
         """Mean total, hard and soft of each network over the epoch's examples; waits for the device."""
@@ -41,9 +45,9 @@ class Meters:
         return table
 
     def first_bad(self, member: int) -> tuple[int, list[float]] | None:
-        """The first row in which a network's terms or gradient were not finite, with its values."""
+        """The first row in which a network's total or gradient was not finite, with its values."""
         for row, values in enumerate(self.log[:, member].tolist()):
-            if not all(map(math.isfinite, values)):
+            if not (math.isfinite(values[TOTAL]) and math.isfinite(values[NORM])):
                 return row, values
         return None
 

@@ -9,7 +9,10 @@ from kdcli.metrics import Measures
 
 @dataclass(frozen=True)
 class Divergence:
-    """Where a network's loss or gradient was first not finite; its weights were not touched by that step."""
+    """Where a network's loss or gradient was first not finite; its weights were not touched by that step.
+
+    Running statistics, which its forward pass has changed, are again as they were when the epoch began.
+    """
 
     epoch: int
     step: int

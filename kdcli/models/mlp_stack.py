@@ -123,7 +123,8 @@ class _StackedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(K, B, out)`` from each member's own ``(K, B, in)`` or from one shared ``(B, in)``."""
-        weight, bias = self.weight, self.bias
+        weight: Tensor = self.weight
+        bias: Tensor = self.bias
         if torch.is_autocast_enabled(x.device.type):  # an autograd.Function has to see to that by itself
             dtype = torch.get_autocast_dtype(x.device.type)
             x, weight, bias = x.to(dtype), weight.to(dtype), bias.to(dtype)

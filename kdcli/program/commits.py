@@ -6,11 +6,13 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from kdcli import checkpoint
 from kdcli.build import Data
 from kdcli.engine.fit import Fit
+from kdcli.errors import CheckpointError
 from kdcli.program.slots import Program, Slot
 from kdcli.rundir import MetricsFile
 from kdcli.schema.card import NetworkCard
@@ -19,6 +21,9 @@ from kdcli.trained import make_card
 
 SAVE_SHARE = 0.05
 """Saving takes at most this share of the time: an epoch of a small network is shorter than its checkpoint."""
+
+SPARE_COMMITS = 1
+"""Commits that are kept besides those that last.json and best.json name, to go on from where the last is damaged."""
 
 
 class Saver:
@@ -46,6 +51,7 @@ class Saver:
             "fit": fit.state(),
             "metrics": [metrics.offset for metrics in self._metrics],
             "wall_seconds": wall_seconds,
+            "fingerprint": self._data.dataset.fingerprint,
         }
         if self._program.alone:
             state |= _described(slots[0], self._data, fit.epoch - 1, fit.step)
@@ -53,7 +59,7 @@ class Saver:
         checkpoint.point(store, "last", pointer)
         if self._program.alone:
             commit_best(slots[0], fit, 0, self._data, pointer)
-        checkpoint.prune(store)
+        checkpoint.prune(store, spare=SPARE_COMMITS)
         self._last = time.monotonic()
         self._cost = self._last - started
 
@@ -63,13 +69,26 @@ def commit_best(slot: Slot, fit: Fit, k: int, data: Data, last: checkpoint.Point
     standing = fit.standings[k]
     if standing.best_epoch is None:
         return None
-    store = slot.run.path / "checkpoints"
+    store = slot.run.checkpoints
     if last is not None and standing.best_step == fit.step:
         pointer = last
         checkpoint.point(store, "best", pointer)
     else:
-        pointer = _commit(slot, "best", fit.best[k], data, standing.best_epoch, standing.best_step)
+        pointer = _committed(store, standing.best_step, fit.best[k]) or _commit(
+            slot, "best", fit.best[k], data, standing.best_epoch, standing.best_step
+        )
     return Selected(checkpoint=pointer.dir, epoch=standing.best_epoch, by="best")
+
+
+def _committed(store: Path, step: int, weights: Mapping[str, Tensor]) -> checkpoint.Pointer | None:
+    """What best.json names, where that is whole and holds exactly these weights of this step."""
+    try:
+        pointer, found = checkpoint.read_pointer(store, "best"), checkpoint.load(store, "best", fallback=False)
+    except CheckpointError:
+        return None
+    model = found.tensors["model"]
+    same = found.step == step and model.keys() == weights.keys()
+    return pointer if same and all(torch.equal(model[name], weights[name].cpu()) for name in model) else None
 
 
 def commit_last(program: Program, k: int, fit: Fit, data: Data) -> tuple[checkpoint.Pointer, Selected]:
@@ -88,10 +107,18 @@ def commit_last(program: Program, k: int, fit: Fit, data: Data) -> tuple[checkpo
     return pointer, Selected(checkpoint=pointer.dir, epoch=epoch, by="last")
 
 
+def commit_diverged(program: Program, k: int, fit: Fit, data: Data) -> None:
+    """Leave the best weights of a network that diverged, if it has any: the last ones that are known to be good."""
+    slot = program.slots[k]
+    best = commit_best(slot, fit, k, data, None)
+    if best is not None and not program.alone:
+        checkpoint.point(slot.run.checkpoints, "last", checkpoint.read_pointer(slot.run.checkpoints, "best"))
+
+
 def _commit(
     slot: Slot, name: checkpoint.PointerName, weights: Mapping[str, Tensor], data: Data, epoch: int, step: int
 ) -> checkpoint.Pointer:
-    store: Path = slot.run.path / "checkpoints"
+    store = slot.run.checkpoints
     pointer = checkpoint.commit(store, step, {"model": weights}, _described(slot, data, epoch, step))
     checkpoint.point(store, name, pointer)
     return pointer

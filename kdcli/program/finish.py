@@ -15,7 +15,7 @@ from kdcli.engine.predict import predict
 from kdcli.engine.standing import Standing
 from kdcli.errors import DivergedError
 from kdcli.metrics import Measures, measure
-from kdcli.program.commits import commit_best, commit_last
+from kdcli.program.commits import commit_best, commit_diverged, commit_last
 from kdcli.program.slots import Program, Slot, schedule_value
 from kdcli.schema.model import model_label
 from kdcli.schema.results import Selected, Summary, TestMeasures
@@ -54,9 +54,9 @@ def conclude(program: Program, fit: Fit, data: Data) -> list[Outcome]:
 
 
 def _select(program: Program, k: int, fit: Fit, data: Data) -> Selected | None:
-    slot, diverged = program.slots[k], fit.standings[k].divergence is not None
-    if diverged:
-        commit_best(slot, fit, k, data, None)
+    slot = program.slots[k]
+    if fit.standings[k].divergence is not None:
+        commit_diverged(program, k, fit, data)
         return None
     pointer, last = commit_last(program, k, fit, data)
     best = commit_best(slot, fit, k, data, pointer)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from kdcli.errors import CheckpointError, KDError, UsageError
+from kdcli.errors import CheckpointError, KDError
 from kdcli.program.subjects import Exam, Subject
-from kdcli.program.teaching import check_teacher, load_teacher
+from kdcli.program.teaching import check_teacher, load_teacher, recorded_run
 from kdcli.rundir import RunDir
 from kdcli.schema import DistillStudent
 
@@ -54,7 +53,7 @@ class PastTeachers:
         return self._asked[key]
 
     def _ask(self, runs: Sequence[RunDir], config: DistillStudent, exam: Exam) -> Answers:
-        loaded = load_teacher(runs, self._device, ensemble=config.ensemble, trust_code=self._trust_code)
+        loaded = load_teacher(runs, self._device, ensemble=config.ensemble, trust_code=self._trust_code, say=self._say)
         check_teacher(loaded, exam.data)
         test, train = (loaded.teacher.log_probs(part.source, part.indices) for part in (exam.test, exam.train))
         return Answers(loaded.teacher.sha256(), test, train)
@@ -72,15 +71,7 @@ def teacher_runs(subject: Subject, config: DistillStudent) -> list[RunDir]:
         paths = taught.run
     else:
         paths = [config.teacher] if isinstance(config.teacher, str) else config.teacher
-    return [_recorded(path, subject.run) for path in paths]
-
-
-def _recorded(path: str, run: RunDir) -> RunDir:
-    """A run by the path recorded in another: seen from here, or from where that one's outputs are now."""
-    for folder in (Path(), *run.path.resolve().parents):
-        if (folder / path / "run.json").exists():
-            return RunDir.open(folder / path)
-    raise UsageError(f"{path} is not there any more")
+    return [recorded_run(path, subject.run) for path in paths]
 
 
 def _check_unchanged(subject: Subject, answers: Answers) -> None:

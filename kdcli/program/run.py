@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
 from kdcli import checkpoint
-from kdcli.build import Data, build_fit
+from kdcli.build import Data, build_fit, load_dataset, pick_device
 from kdcli.engine.bank import Bank
 from kdcli.engine.fit import Fit
-from kdcli.errors import DivergedError, Interrupted, KDError
-from kdcli.program.finish import Outcome, conclude
+from kdcli.errors import DivergedError, Interrupted, KDError, MachineError
+from kdcli.program.finish import Outcome, conclude, measured, summarise
+from kdcli.program.restore import restore
 from kdcli.program.signals import stop_request
-from kdcli.program.slots import Program, Slot
-from kdcli.program.train import Clock, restore, train
+from kdcli.program.slots import Program, home_of
+from kdcli.program.train import Clock, train
 from kdcli.rundir import RunDir, RunLock, create_child, describe_environment
 from kdcli.schema import Evaluate, Training
+from kdcli.schema.results import Summary
 from kdcli.teachers import Teacher
 
 if TYPE_CHECKING:
@@ -50,8 +55,13 @@ class Manner:
             "argv": self.argv,
             "config": config.model_dump(),
             "overrides": self.overrides,
-            "environment": describe_environment(config.device),
+            "environment": _environment(config),
         }
+
+
+def _environment(config: Training | Evaluate) -> dict[str, object]:
+    data = None if isinstance(config, Evaluate) else load_dataset(config.dataset).fingerprint
+    return describe_environment(str(pick_device(config.device))) | {"data_fingerprint": data}
 
 
 @dataclass(frozen=True)
@@ -84,11 +94,13 @@ def run_cohort(
     configs = [slot.config for slot in program.slots]
     fit = build_fit(configs, data, bank, teacher, epoch_examples=program.epoch_examples, say=manner.say)
     if checkpoint.has_commits(program.store):
-        note = restore(program, fit, clock)
-        manner.say(f"going on from epoch {fit.epoch + 1}, step {fit.step}" + (f" ({note})" if note else ""))
+        manner.say(restore(program, fit, data, clock))
     names = [slot.name for slot in program.slots]
     with stop_request() as stop, manner.display(title, names, fit.plan.epochs, _teacher_top1(fit)) as display:
         train(program, fit, data, display, stop, clock)
+    if stop():  # perhaps during the very last step: then a resume does what is left to do after it
+        place = home_of(program.slots[0].run)
+        raise stop.error(str(place), f"kd resume {shlex.quote(str(place))}")
     return Finished(conclude(program, fit, data), fit, data, clock.seconds())
 
 
@@ -99,18 +111,37 @@ def _teacher_top1(fit: Fit) -> float | None:
     return float((validation.teacher_log_probs.argmax(1) == validation.labels).double().mean())
 
 
-def diverged(slot: Slot, fit: Fit, k: int) -> DivergedError:
-    """The error that says where a network's training left the finite numbers."""
-    at = fit.standings[k].divergence
-    assert at is not None
+def tested(outcome: Outcome, finished: Finished, teacher_log_probs: Tensor | None) -> Summary | None:
+    """A network's summary, before what its command adds; of one that diverged the status is set instead."""
+    try:
+        _check_converged(outcome)
+        test = measured(outcome, finished.data, teacher_log_probs)
+    except DivergedError as error:
+        outcome.slot.run.set_status("diverged", error)
+        return None
+    return summarise(outcome, finished.fit, finished.data, test, wall_seconds=finished.wall_seconds)
+
+
+def _check_converged(outcome: Outcome) -> None:
+    """Raise the error that says where a network's training left the finite numbers, if it did."""
+    at, slot = outcome.standing.divergence, outcome.slot
+    if at is None:
+        return
     values = {"lr": at.lr, "temperature": at.temperature, "alpha": at.alpha}
     terms = {"total": at.total, "hard": at.hard, "soft": at.soft}
     shown = ", ".join(f"{name} {value:g}" for name, value in {**values, **terms}.items() if value is not None)
-    return DivergedError(
+    raise DivergedError(
         f"the training of {slot.name} diverged in epoch {at.epoch + 1}, step {at.step}: {shown}",
         where=str(slot.run.path),
         fix="lower optimizer.lr; the weights before that step are untouched, and the last checkpoint is still there",
     )
+
+
+def raise_if_diverged(run: RunDir) -> None:
+    """Raise the error that a run's record holds, where it diverged."""
+    error = run.record.error
+    if run.record.status == "diverged" and error is not None:
+        raise DivergedError(error.what, where=error.where, fix=error.fix)
 
 
 @contextmanager
@@ -128,7 +159,7 @@ def recorded(runs: Sequence[RunDir]) -> Iterator[None]:
             status = _status_of(error)
             for run in runs:
                 if run.record.status == "running":
-                    run.set_status(status, error if isinstance(error, KDError) else _unexpected(error))
+                    run.set_status(status, _as_recorded(error))
             raise
 
 
@@ -138,5 +169,10 @@ def _status_of(error: BaseException) -> Any:
     return "diverged" if isinstance(error, DivergedError) else "failed"
 
 
-def _unexpected(error: BaseException) -> KDError:
-    return KDError(f"{type(error).__name__}: {error}")
+def _as_recorded(error: BaseException) -> KDError:
+    if isinstance(error, KDError):
+        return error
+    if isinstance(error, KeyboardInterrupt):
+        return Interrupted("stopped by Ctrl-C", fix="go on with: kd resume")
+    kind = MachineError if isinstance(error, OSError) else KDError
+    return kind(f"{type(error).__name__}: {error}")

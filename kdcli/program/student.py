@@ -13,8 +13,7 @@ from torch import Tensor
 from kdcli.build import Data, build_bank, load_data, pick_device
 from kdcli.engine.bank import Bank
 from kdcli.metrics import gap_closed, mcnemar
-from kdcli.program.finish import measured, summarise
-from kdcli.program.run import Finished, Manner, child, diverged, recorded, run_cohort
+from kdcli.program.run import Finished, Manner, child, raise_if_diverged, recorded, run_cohort, tested
 from kdcli.program.slots import Program, Slot, baseline_config, for_smoke, sees_the_same
 from kdcli.program.teaching import LoadedTeacher, answers_on_test, check_teacher, load_teacher, teacher_summary
 from kdcli.rundir import RunDir, create_run
@@ -61,26 +60,28 @@ def distill_student(
     """Distil the teacher into what the configuration names, in a new run or on from where ``run`` stands."""
     config = for_smoke(config) if manner.smoke else config
     baseline = baseline_config(config) if config.baseline else None
-    beside = [baseline] if baseline is not None and sees_the_same(config, baseline) else []
-    room = open_classroom([config, *beside], teacher_runs, manner)
+    room = open_classroom(together(config, baseline), teacher_runs, manner)
     run = run or create_run(Path(config.output_dir), COMMAND, **manner.contents(config))
     manner.say(f"{COMMAND} {run.path}")
-    student, baselines = Slot("student", config, run), []
+    lesson = Lesson([Slot("student", config, run)], [], {})
     if baseline is not None:
-        baselines.append(Slot("baseline", baseline, child(run, "baseline", baseline, manner)))
-    lesson = Lesson([student], baselines, {"student": slot.name for slot in baselines})
-    store = run.checkpoints if len(lesson.together()) == 1 else run.path / "cohort"
-    finished = teach(lesson, room, store, manner)
-    if run.record.status == "diverged":
-        raise diverged(student, finished[0].fit, 0)
+        beside = Slot("baseline", baseline, child(run, "baseline", baseline, manner))
+        lesson = Lesson(lesson.students, [beside], {"student": "baseline"})
+    teach(lesson, room, run.path / "cohort", manner)
+    raise_if_diverged(run)
     return run
+
+
+def together(config: DistillStudent, baseline: DistillStudent | None) -> list[DistillStudent]:
+    """The configurations that form a student's cohort: its own, and its baseline's where that sees the same."""
+    return [config] if baseline is None or not sees_the_same(config, baseline) else [config, baseline]
 
 
 def open_classroom(configs: Sequence[DistillStudent], teacher_runs: Sequence[RunDir], manner: Manner) -> Classroom:
     """Load the teacher and the data, see that they fit, and build the networks of the cohort."""
     config = configs[0]
     device = pick_device(config.device)
-    teacher = load_teacher(teacher_runs, device, ensemble=config.ensemble, trust_code=config.trust_code)
+    teacher = load_teacher(teacher_runs, device, ensemble=config.ensemble, trust_code=config.trust_code, say=manner.say)
     data = _load(config, device, manner)
     check_teacher(teacher, data)
     return Classroom(teacher, teacher.teacher.sha256(), data, build_bank(configs, data))
@@ -90,26 +91,24 @@ def _load(config: DistillStudent, device: torch.device, manner: Manner) -> Data:
     return load_data(config.dataset, config.transfer, device, smoke=manner.smoke, batch_size=config.batch_size)
 
 
-def teach(lesson: Lesson, room: Classroom, store: Path, manner: Manner) -> list[Finished]:
+def teach(lesson: Lesson, room: Classroom, cohort: Path, manner: Manner) -> None:
     """Train a lesson's cohort, then the baselines that are apart, and write all their summaries."""
     with recorded([slot.run for slot in (*lesson.students, *lesson.baselines)]):
-        log_probs = answers_on_test(room.teacher, room.data)
-        program = Program(lesson.together(), store)
+        program = Program(lesson.together(), cohort)
         teacher = room.teacher.teacher
         finished = [run_cohort(program, room.data, room.bank, teacher, manner, title=COMMAND)]
         finished += [_train_apart(slot, room, manner) for slot in lesson.apart()]
         assert teacher.sha256() == room.sha256, "the teacher changed while its students were trained"
-        _write_summaries(lesson, finished, log_probs, room)
+        _write_summaries(lesson, finished, answers_on_test(room.teacher, room.data), room)
         if not program.alone:
-            shutil.rmtree(store)
-    return finished
+            shutil.rmtree(cohort)
 
 
 def _train_apart(slot: Slot, room: Classroom, manner: Manner) -> Finished:
     """Train a baseline on its own examples, in as many steps as its student takes."""
     assert isinstance(slot.config, DistillStudent)
     data = _load(slot.config, room.data.labels.device, manner)
-    program = Program([slot], slot.run.checkpoints, epoch_examples=len(room.data.transfer))
+    program = Program([slot], slot.run.path / "cohort", epoch_examples=len(room.data.transfer))
     bank = build_bank([slot.config], data)
     return run_cohort(program, data, bank, room.teacher.teacher, manner, title=f"{COMMAND}: {slot.name}")
 
@@ -125,18 +124,16 @@ class _Tested:
 
 def _write_summaries(lesson: Lesson, finished: Sequence[Finished], log_probs: Tensor, room: Classroom) -> None:
     teacher = teacher_summary(room.teacher, room.sha256, log_probs, room.data)
-    tested: dict[str, _Tested] = {}
+    found: dict[str, _Tested] = {}
     for cohort in finished:
-        for k, outcome in enumerate(cohort.outcomes):
-            if outcome.test_logits is None:
-                outcome.slot.run.set_status("diverged", diverged(outcome.slot, cohort.fit, k))
-                continue
-            measures = measured(outcome, cohort.data, log_probs)
-            summary = summarise(outcome, cohort.fit, cohort.data, measures, wall_seconds=cohort.wall_seconds)
-            right = outcome.test_logits.argmax(1) == cohort.data.test_labels
-            tested[outcome.slot.name] = _Tested(outcome.slot, summary.model_copy(update={"teacher": teacher}), right)
-    for name, one in tested.items():
-        baseline = tested.get(lesson.baseline_of.get(name, ""))
+        for outcome in cohort.outcomes:
+            summary = tested(outcome, cohort, log_probs)
+            if summary is not None and outcome.test_logits is not None:
+                right = outcome.test_logits.argmax(1) == cohort.data.test_labels
+                taught = summary.model_copy(update={"teacher": teacher})
+                found[outcome.slot.name] = _Tested(outcome.slot, taught, right)
+    for name, one in found.items():
+        baseline = found.get(lesson.baseline_of.get(name, ""))
         compared = None if baseline is None else _compared(one, baseline, teacher.test.errors)
         one.slot.run.write_summary(one.summary.model_copy(update={"baseline": compared}).model_dump(by_alias=True))
         one.slot.run.set_status("finished")

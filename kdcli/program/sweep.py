@@ -6,10 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from kdcli.build import build_network, load_data, load_dataset, pick_device
@@ -19,11 +17,13 @@ from kdcli.json_io import read_json, write_json_atomic
 from kdcli.program.run import Manner, recorded
 from kdcli.program.slots import Slot, baseline_config, for_smoke, teacher_names
 from kdcli.program.student import Lesson, compare, open_classroom, teach
+from kdcli.program.subjects import read_summary
 from kdcli.program.teacher import prepare, train_teacher, train_together
+from kdcli.program.teaching import recorded_run
 from kdcli.rundir import RunDir
 from kdcli.schema import DistillStudent, Training, TrainTeacher, convert, parse_config
-from kdcli.schema.base import Section
-from kdcli.schema.results import Summary
+from kdcli.schema.model import Custom
+from kdcli.schema.sweep import ProgramFile, baseline_name, job_name
 from kdcli.trained import load_trained
 
 FUSED_BYTES = 4 * 2**30
@@ -32,15 +32,10 @@ FUSED_BYTES = 4 * 2**30
 COPIES = 6
 """How many numbers a training holds for each weight: itself, its gradient, two of the optimizer, two snapshots."""
 
+COHORTS = "cohorts"
+"""Where in a sweep the programs' checkpoints are while they train."""
+
 OWN_KEYS = {"temperature", "alpha", "seed", "baseline", "sweep", "output_dir", "trust_code"}
-
-
-class ProgramFile(Section):
-    """``programs/00.json`` of a sweep: the jobs that train as one, and the baselines that train with them."""
-
-    schema_version: Annotated[Literal[1], Field(alias="schema")]
-    jobs: list[Annotated[int, Field(ge=0)]]
-    baselines: list[Annotated[int, Field(ge=0)]]
 
 
 @dataclass(frozen=True)
@@ -124,29 +119,35 @@ def write_programs(sweep: RunDir, plan: Plan) -> list[Path]:
 
 def run_program(sweep: RunDir, path: Path, manner: Manner) -> None:
     """Train one group of jobs, or go on with it."""
-    program = convert(ProgramFile, read_json(path), error=CheckpointError, where=str(path))
+    program = read_program(path)
     slots = [_slot(sweep, job_name(job), manner) for job in program.jobs]
-    store = sweep.path / "cohorts" / path.stem
+    cohort = sweep.path / COHORTS / path.stem
     first = slots[0].config
     if isinstance(first, DistillStudent):
-        _teach_group(sweep, program, slots, store, manner)
+        _teach_group(sweep, program, slots, cohort, manner)
     elif isinstance(first, TrainTeacher) and len(slots) == 1:
         train_teacher(first, manner, slots[0].run)
     else:
         configs = [slot.config for slot in slots if isinstance(slot.config, TrainTeacher)]
         data, bank = prepare(configs[0], configs, manner)
         with recorded([slot.run for slot in slots]):
-            train_together(slots, data, bank, store, manner)
+            train_together(slots, data, bank, cohort, manner)
 
 
-def job_name(job: int) -> str:
-    """The directory of a job."""
-    return f"{job:02d}"
+def read_program(path: Path) -> ProgramFile:
+    """A program's file.
+
+    Raises:
+        CheckpointError: It is damaged.
+    """
+    return convert(ProgramFile, read_json(path), error=CheckpointError, where=str(path))
 
 
-def baseline_name(baseline: int) -> str:
-    """The directory of a baseline that jobs share."""
-    return f"baselines/{baseline:02d}"
+def is_done(sweep: RunDir, path: Path) -> bool:
+    """Whether every network of a program came to its end: finished, or diverged, as it would again."""
+    program = read_program(path)
+    names = [*map(job_name, program.jobs), *map(baseline_name, program.baselines)]
+    return all(RunDir.open(sweep.path / name).record.status in ("finished", "diverged") for name in names)
 
 
 def _slot(sweep: RunDir, name: str, manner: Manner) -> Slot:
@@ -157,12 +158,12 @@ def _slot(sweep: RunDir, name: str, manner: Manner) -> Slot:
     return Slot(run.record.label or name, for_smoke(config) if manner.smoke else config, run)
 
 
-def _teach_group(sweep: RunDir, program: ProgramFile, students: list[Slot], store: Path, manner: Manner) -> None:
+def _teach_group(sweep: RunDir, program: ProgramFile, students: list[Slot], cohort: Path, manner: Manner) -> None:
     baselines = [_slot(sweep, baseline_name(number), manner) for number in program.baselines]
     lesson = Lesson(students, baselines, _baseline_names(students, baselines))
     configs = [slot.config for slot in lesson.together() if isinstance(slot.config, DistillStudent)]
-    teachers = [RunDir.open(Path(name)) for name in teacher_names(configs[0])]
-    teach(lesson, open_classroom(configs, teachers, manner), store, manner)
+    teachers = [recorded_run(name, sweep) for name in teacher_names(configs[0])]
+    teach(lesson, open_classroom(configs, teachers, manner), cohort, manner)
 
 
 def _baseline_names(students: Sequence[Slot], baselines: Sequence[Slot]) -> dict[str, str]:
@@ -181,12 +182,11 @@ def compare_later(sweep: RunDir, job: int, baseline: int, manner: Manner) -> Non
     runs = [RunDir.open(sweep.path / job_name(job)), RunDir.open(sweep.path / baseline_name(baseline))]
     if any(run.record.status != "finished" for run in runs):
         return
-    summaries = [Summary.model_validate(run.summary()) for run in runs]
-    student, teacher = summaries[0], summaries[0].teacher
-    if student.baseline is not None or teacher is None:
+    student, other = map(read_summary, runs)
+    if student is None or other is None or student.baseline is not None or student.teacher is None:
         return
     right, of_baseline = (_right(sweep, run, manner) for run in runs)
-    compared = compare(student, summaries[1], right, of_baseline, teacher.test.errors)
+    compared = compare(student, other, right, of_baseline, student.teacher.test.errors)
     runs[0].write_summary(student.model_copy(update={"baseline": compared}).model_dump(by_alias=True))
 
 
@@ -195,7 +195,7 @@ def _right(sweep: RunDir, run: RunDir, manner: Manner) -> Tensor:
     slot = _slot(sweep, str(run.path.relative_to(sweep.path)), manner)
     config, device = slot.config, pick_device(slot.config.device)
     data = load_data(config.dataset, config.transfer, device, smoke=manner.smoke, batch_size=config.batch_size)
-    trained = load_trained(run, device, trust_code=True, select=config.select)
+    trained = load_trained(run, device, trust_code=isinstance(config.model, Custom), select=config.select)
     everything = torch.arange(len(data.test))
     logits = predict(lambda inputs: trained.network(inputs)[None], data.test, everything, trained.normalization)
     return logits[0].argmax(1) == data.test_labels

@@ -13,8 +13,8 @@ from kdcli.engine.bank import Bank
 from kdcli.errors import SweepError
 from kdcli.losses import combine_members
 from kdcli.metrics import measure
-from kdcli.program.finish import as_result, measured, summarise
-from kdcli.program.run import Finished, Manner, child, diverged, recorded, run_cohort
+from kdcli.program.finish import as_result
+from kdcli.program.run import Finished, Manner, child, raise_if_diverged, recorded, run_cohort, tested
 from kdcli.program.slots import Program, Slot, for_smoke, member_configs
 from kdcli.rundir import RunDir, create_run
 from kdcli.schema import TrainTeacher
@@ -30,14 +30,12 @@ def train_teacher(config: TrainTeacher, manner: Manner, run: RunDir | None = Non
     run = run or create_run(Path(config.output_dir), COMMAND, **manner.contents(config))
     manner.say(f"{COMMAND} {run.path}")
     slots = _slots(config, run, manner)
-    store = run.checkpoints if len(slots) == 1 else run.path / "cohort"
     inside = [slot.run for slot in slots if slot.run is not run]
     with recorded([run, *inside]):
-        finished = train_together(slots, data, bank, store, manner)
+        finished = train_together(slots, data, bank, run.path / "cohort", manner)
         if inside:
             _conclude_ensemble(run, config, finished)
-    if run.record.status == "diverged":
-        raise diverged(slots[0], finished.fit, 0)
+    raise_if_diverged(run)
     return run
 
 
@@ -58,26 +56,23 @@ def _slots(config: TrainTeacher, run: RunDir, manner: Manner) -> list[Slot]:
     ]
 
 
-def train_together(slots: Sequence[Slot], data: Data, bank: Bank, store: Path, manner: Manner) -> Finished:
+def train_together(slots: Sequence[Slot], data: Data, bank: Bank, cohort: Path, manner: Manner) -> Finished:
     """Train networks as one cohort, and write the summary and status of each."""
-    program = Program(slots, store)
+    program = Program(slots, cohort)
     finished = run_cohort(program, data, bank, None, manner, title=COMMAND)
-    for k, outcome in enumerate(finished.outcomes):
-        if outcome.test_logits is None:
-            outcome.slot.run.set_status("diverged", diverged(outcome.slot, finished.fit, k))
-            continue
-        test = measured(outcome, data, None)
-        summary = summarise(outcome, finished.fit, data, test, wall_seconds=finished.wall_seconds)
-        outcome.slot.run.write_summary(summary.model_dump(by_alias=True))
-        outcome.slot.run.set_status("finished")
+    for outcome in finished.outcomes:
+        summary = tested(outcome, finished, None)
+        if summary is not None:
+            outcome.slot.run.write_summary(summary.model_dump(by_alias=True))
+            outcome.slot.run.set_status("finished")
     if not program.alone:
-        shutil.rmtree(store)
+        shutil.rmtree(cohort)
     return finished
 
 
 def _conclude_ensemble(run: RunDir, config: TrainTeacher, finished: Finished) -> None:
     """The summary of the ensemble as one teacher: its members' mean distribution, and each member's own measures."""
-    whole = [outcome for outcome in finished.outcomes if outcome.test_logits is not None]
+    whole = [outcome for outcome in finished.outcomes if outcome.slot.run.record.status == "finished"]
     if len(whole) < config.members:
         raise SweepError(
             f"{config.members - len(whole)} of {config.members} members diverged; the others are whole",

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
+from contextlib import ExitStack
 
-from pydantic import TypeAdapter, ValidationError
-
-from kdcli import checkpoint
 from kdcli.build import Data
-from kdcli.engine.fit import Fit, FitState
+from kdcli.engine.fit import Fit
 from kdcli.engine.results import EpochResult, MemberResult, Stopped
-from kdcli.errors import CheckpointError
 from kdcli.program.commits import Saver
 from kdcli.program.signals import StopRequest
 from kdcli.program.slots import Program
 from kdcli.report.display import Display
 from kdcli.rundir import MetricsFile
+
 
 class Clock:
     """Wall-clock seconds of a training over all the processes that took part in it."""
@@ -31,28 +27,21 @@ class Clock:
         return self.before + time.monotonic() - self._started
 
 
-def train(
-    program: Program, fit: Fit, data: Data, display: Display, stop: StopRequest, clock: Clock
-) -> None:
-    """Train until the cohort is finished or asked to stop; either way its state is saved.
-
-    Raises:
-        Interrupted: If ``stop`` was asked for before the end.
-    """
-    metrics = [MetricsFile(slot.run.path / "metrics.jsonl") for slot in program.slots]
-    saver = Saver(program, fit, data, metrics)
-    for event in fit.events(stop):
-        if not isinstance(event, EpochResult):
-            display.tick(event)
-            continue
-        _write(event, metrics)
-        display.epoch(event)
-        if fit.finished or saver.due():
+def train(program: Program, fit: Fit, data: Data, display: Display, stop: StopRequest, clock: Clock) -> None:
+    """Train until the cohort is finished or asked to stop; either way its state is saved."""
+    with ExitStack() as files:
+        metrics = [files.enter_context(MetricsFile(slot.run.metrics)) for slot in program.slots]
+        saver = Saver(program, fit, data, metrics)
+        for event in fit.events(stop):
+            if not isinstance(event, EpochResult):
+                display.tick(event)
+                continue
+            _write(event, metrics)
+            display.epoch(event)
+            if fit.finished or saver.due():
+                saver.save(clock.seconds())
+        if not fit.finished:
             saver.save(clock.seconds())
-    if not fit.finished:
-        saver.save(clock.seconds())
-        place = str(program.store.parent)
-        raise stop.error(place, f"kd resume {place}")
 
 
 def _write(result: EpochResult, metrics: list[MetricsFile]) -> None:
@@ -79,39 +68,3 @@ def metrics_line(result: EpochResult, member: MemberResult) -> dict[str, float |
         "seconds": result.seconds,
         "images_per_second": result.images_per_second,
     }
-
-
-def restore(program: Program, fit: Fit, clock: Clock) -> str | None:
-    """Put a fresh fit where the program's last checkpoint was taken, and its metrics files with it.
-
-    Returns:
-        A note where an older checkpoint had to serve, and why.
-
-    Raises:
-        CheckpointError: If no checkpoint of the program can be trusted.
-    """
-    loaded = checkpoint.load(program.store, "last")
-    where = str(loaded.path)
-    try:
-        state = TypeAdapter(FitState).validate_python(loaded.state.get("fit"))
-        offsets = TypeAdapter(list[int]).validate_python(loaded.state.get("metrics"))
-        clock.before = TypeAdapter(float).validate_python(loaded.state.get("wall_seconds"))
-    except ValidationError as failure:
-        raise CheckpointError("the training's state cannot be read", where=where) from failure
-    _check_fits(fit, loaded.tensors, where)
-    fit.load(loaded.tensors, state)
-    for slot, offset in zip(program.slots, offsets, strict=True):
-        MetricsFile(slot.run.path / "metrics.jsonl").truncate(offset)
-    return loaded.note
-
-
-def _check_fits(fit: Fit, tensors: Mapping[str, Mapping[str, Any]], where: str) -> None:
-    expected = fit.tensors()
-    for kind in ("model", "state"):
-        kept = ("best/", "last/")
-        for name, tensor in expected[kind].items():
-            if name.startswith(kept):
-                continue
-            found = tensors.get(kind, {}).get(name)
-            if found is None or found.shape != tensor.shape or found.dtype != tensor.dtype:
-                raise CheckpointError(f"{kind}/{name} does not fit this training", where=where)

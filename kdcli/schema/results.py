@@ -100,6 +100,24 @@ class Summary(Result):
     members: list[MembersSummary] | None = None
 
 
+class MetricsLine(Result):
+    """A line of ``metrics.jsonl``: one epoch of one network; ``lr``, temperature and alpha are of its last step."""
+
+    epoch: int
+    step: int
+    temperature: float | None
+    alpha: float | None
+    lr: float
+    train_loss: float | None = Field(alias="train/loss")
+    train_hard: float | None = Field(alias="train/hard")
+    train_soft: float | None = Field(alias="train/soft")
+    val_top1: float | None = Field(alias="val/top1")
+    val_nll: float | None = Field(alias="val/nll")
+    val_agreement: float | None = Field(alias="val/agreement")
+    seconds: float
+    images_per_second: float
+
+
 class Latency(Result):
     """Seconds for one forward pass: median and 90th percentile."""
 

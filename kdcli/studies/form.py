@@ -5,17 +5,29 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import AfterValidator, BaseModel, Field
+from pydantic_core import PydanticCustomError
 
 from kdcli.errors import UsageError
 from kdcli.schema import convert
 from kdcli.schema.base import Count, Section
+from kdcli.schema.results import Summary
 
 BUDGETS = ("smoke", "short", "full")
+_OVERRIDE = re.compile(r"\+{0,2}(?!hydra)[a-z][a-z0-9_./]*=")
 _REFERENCE = re.compile(r"\$\{([a-z_][a-z0-9_]*)\}")
 
+
+def _check_override(text: str) -> str:
+    """Refuse flags, and settings of Hydra's own, which can name code to run."""
+    if _OVERRIDE.match(text) is None:
+        raise PydanticCustomError("override", "not a key=value of kd's own")
+    return text
+
+
+Override = Annotated[str, AfterValidator(_check_override)]
 Parameter = bool | int | float | str | list[int] | list[float] | list[str]
 
 
@@ -27,7 +39,7 @@ class StudyRun(Section):
     """
 
     command: Literal["train-teacher", "distill-student"]
-    overrides: list[str] = []
+    overrides: list[Override] = []
     teacher: str | list[str] | None = None
     seeds: Count = 1
 
@@ -96,6 +108,7 @@ def put_in(file: StudyFile, parameters: Mapping[str, Parameter], where: str) -> 
     for name, run in study.runs.items():
         teachers = [run.teacher] if isinstance(run.teacher, str) else run.teacher or []
         _check_known(teachers, earlier, f"runs.{name}.teacher", where)
+        _check_single(teachers, study, f"runs.{name}.teacher", where)
         if (run.command == "distill-student") != bool(teachers):
             raise UsageError(
                 f"runs.{name}: {run.command} {'has a' if teachers else 'needs a'} teacher",
@@ -104,6 +117,8 @@ def put_in(file: StudyFile, parameters: Mapping[str, Parameter], where: str) -> 
             )
         earlier.append(name)
     _check_known([row.value.partition(".")[0] for row in study.rows], earlier, "rows", where)
+    for row in study.rows:
+        _check_number(row.value, where)
     return study
 
 
@@ -112,6 +127,31 @@ def _check_known(names: list[str], known: list[str], key: str, where: str) -> No
         if name not in known:
             listed = ", ".join(known) or "none before it"
             raise UsageError(f"{key}: no run is called {name!r}", where=where, fix=f"the runs are: {listed}")
+
+
+def _check_number(value: str, where: str) -> None:
+    """See that a row's path leads to a number of every summary.json, before anything is trained for it."""
+    section: type[BaseModel] | None = Summary
+    for step in value.split(".")[1:]:
+        field = None if section is None else section.model_fields.get(step)
+        if field is None:
+            known = "" if section is None else f"; known there: {', '.join(section.model_fields)}"
+            raise UsageError(f"rows: {value} is not in a summary.json: {step!r}{known}", where=where)
+        inner = [each for each in (field.annotation, *get_args(field.annotation)) if isinstance(each, type)]
+        section = next((each for each in inner if issubclass(each, BaseModel)), None)
+        number = any(issubclass(each, int | float) for each in inner)
+    if not number:
+        raise UsageError(f"rows: {value} is no number", where=where, fix="name a number of summary.json")
+
+
+def _check_single(teachers: list[str], study: Study, key: str, where: str) -> None:
+    for name in teachers:
+        if study.runs[name].seeds > 1:
+            raise UsageError(
+                f"{key}: {name!r} is trained with {study.runs[name].seeds} seeds, and a teacher is one run",
+                where=where,
+                fix=f"use seeds: 1 for {name}; an ensemble is trained with members=N",
+            )
 
 
 def _substituted(value: Any, parameters: Mapping[str, Parameter], where: str) -> Any:

@@ -25,25 +25,27 @@ def fill_in(study: Study, summaries: Summaries) -> list[ShownRow]:
 
 def _filled(row: StudyRow, summaries: Summaries) -> ShownRow:
     name, _, path = row.value.partition(".")
-    values = [_at(summary, path, row.value) for summary in summaries[name]]
+    found = [_at(summary, path, row.value) for summary in summaries[name]]
+    values = [value for value in found if value is not None]
     return ShownRow(row.name, values, row.paper, verdict(row, values), row.note, row.digits)
 
 
 def verdict(row: StudyRow, values: Sequence[float]) -> str:
-    """``as expected``, ``not reached``, or nothing where nothing is expected."""
+    """``as expected``, ``not reached``, ``not measured`` without values, or nothing where nothing is expected."""
     if row.expect is None:
         return ""
+    if not values:
+        return "not measured"
     low, high = row.expect
     judged = values if row.every else [statistics.fmean(values)]
     return "as expected" if all(low <= value <= high for value in judged) else "not reached"
 
 
-def _at(summary: Mapping[str, Any], path: str, whole: str) -> float:
+def _at(summary: Mapping[str, Any], path: str, whole: str) -> float | None:
+    """A number of a summary; None where it does not apply there."""
     value: Any = summary
     for step in path.split("."):
         value = value.get(step) if isinstance(value, Mapping) else None
-    if not isinstance(value, int | float):
-        raise UsageError(
-            f"{whole} is no number in the run's summary.json", where="rows", fix="look at the run's summary.json"
-        )
-    return float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float | None):
+        raise UsageError(f"{whole} is no number in a run's summary.json", where="rows", fix="name a number there")
+    return None if value is None else float(value)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from kdcli.checkpoint import Loaded, commit, has_commits, load, point, read_pointer
+from kdcli.disk import temporary_name
 from kdcli.errors import CheckpointError, MachineError
 
 
@@ -114,7 +116,7 @@ def test_a_damaged_directory_of_the_same_step_is_not_taken_for_the_commit(store:
 
 def test_a_store_has_commits_only_after_the_first(store: Path, saver: ModuleType) -> None:
     assert not has_commits(store)
-    store.mkdir(parents=True)
+    store.mkdir(parents=True, exist_ok=True)
     (store / ".tmp-1-00000000").mkdir()
     assert not has_commits(store)
     commit(store, 1, *saver.content(1))
@@ -186,3 +188,11 @@ def test_a_reader_sees_whole_checkpoints_only_while_they_are_replaced(store: Pat
     reader.join()
     assert seen
     assert all(saver.is_same(loaded, loaded.step) for loaded in seen)
+
+
+def test_a_commit_removes_what_dead_processes_left(store: Path, saver: ModuleType) -> None:
+    store.mkdir(parents=True, exist_ok=True)
+    dead = store / temporary_name().replace(f"-{os.getpid()}-", "-4194305-")
+    dead.mkdir()
+    commit(store, 1, *saver.content(1))
+    assert not dead.exists()

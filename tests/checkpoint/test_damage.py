@@ -476,3 +476,22 @@ def test_finite_weights_of_every_kind_pass() -> None:
     kinds = [torch.float64, torch.float32, torch.float16, torch.float8_e4m3fn, torch.int64, torch.bool]
     check_finite({str(kind): torch.ones(2).to(kind) for kind in kinds}, "run")
     check_finite({"large": torch.tensor([1e300], dtype=torch.float64), "none": torch.zeros(0)}, "run")
+
+
+def test_verify_tells_apart_what_a_pointer_names_and_what_none_does(two: Path) -> None:
+    for step in ("step-000001", "step-000002"):
+        (two / step / "state.json").write_bytes(b"")
+    spare = {problem.path.name: problem.spare for problem in verify(two)}
+    assert spare == {"step-000001": True, "step-000002": False}
+
+
+def test_verify_takes_a_store_with_its_best_checkpoint_only_where_that_may_be(two: Path) -> None:
+    (two / "last.json").rename(two / "best.json")
+    assert [problem.path.name for problem in verify(two)] == ["last.json"]
+    assert verify(two, needs_last=False) == []
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "state.json"])
+def test_verify_finds_what_is_of_another_kind_though_its_digest_is_right(two: Path, name: str) -> None:
+    _consistent(two, {name: b"\x80\x04\x95pickle"})
+    assert [(problem.path.name, problem.spare) for problem in verify(two)] == [("step-000002", False)]

@@ -59,6 +59,17 @@ class Member:
 
 
 @dataclass(frozen=True)
+class Mute:
+    """A teacher that says nothing that is a number: ``value`` throughout."""
+
+    value: float
+
+    def logits(self, positions: Tensor, views: Tensor, inputs: Tensor) -> Tensor:
+        """See Targets."""
+        return torch.full((2, len(positions), CLASSES), self.value)
+
+
+@dataclass(frozen=True)
 class World:
     """Examples, the first ``TRAIN`` of them for training, and a teacher of two members."""
 
@@ -66,6 +77,7 @@ class World:
     kind: Kind
     teacher: Teacher
     member: Callable[..., Member] = Member
+    mute: Callable[[float], Targets] = Mute
 
     @property
     def normalization(self) -> Normalization:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from kdcli.engine import bank as bank_module
 from kdcli.engine.bank import InTurnBank, StackedBank
 from kdcli.engine.results import EpochResult
 from kdcli.engine.update import AdamWRule, MomentumRampRule, SgdRule
@@ -98,6 +99,16 @@ def test_member_in_turn_equals_its_own_single_run(
     image_world: Any, train: Any, weights: Any, name: str, options: dict[str, Any]
 ) -> None:
     assert_member_is_alone(image_world, MIXED[:3], train, weights, make=image_world.maker(name, **options))
+
+
+@pytest.mark.parametrize("plans", [MIXED, SEEDS, BASELINE], ids=["all at once", "seeds", "student and baseline"])
+def test_member_too_large_to_stack_equals_its_own_single_run(
+    world: Any, train: Any, weights: Any, monkeypatch: pytest.MonkeyPatch, plans: list[dict[str, Any]]
+) -> None:
+    monkeypatch.setattr(bank_module, "STACKED_TENSOR_BYTES", 0)
+    make = world.mlp(**EVERYTHING)
+    assert isinstance(world.fit([world.member(**plan) for plan in plans], make=make).bank, InTurnBank)
+    assert_member_is_alone(world, plans, train, weights, make=make)
 
 
 def test_member_with_global_dropout_equals_its_own_single_run(world: Any, train: Any, weights: Any) -> None:

@@ -39,7 +39,19 @@ def test_a_term_that_no_network_has_counts_as_zero() -> None:
 
 
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
-@pytest.mark.parametrize("column", [TOTAL, HARD, SOFT, NORM])
+@pytest.mark.parametrize("column", [HARD, SOFT])
+def test_a_term_alone_blocks_nobody(value: float, column: int) -> None:
+    """It has weight 0, or the total would not be finite either."""
+    meters = Meters(1, 1, CPU)
+    columns = {HARD: [1.0], SOFT: [1.0], column: [value]}
+    meters.record(0, terms([1.0], columns[HARD], columns[SOFT]), torch.ones(1))
+    assert meters.blocked.tolist() == [0.0]
+    assert meters.first_bad(0) is None
+    assert not math.isfinite(meters.means([4])[0][column])
+
+
+@pytest.mark.parametrize("value", [NAN, INF, -INF])
+@pytest.mark.parametrize("column", [TOTAL, NORM])
 def test_a_number_that_is_not_finite_blocks_its_network_alone(value: float, column: int) -> None:
     meters = Meters(3, 2, CPU)
     fine = terms([1.0, 1.0], [1.0, 1.0], [1.0, 1.0])

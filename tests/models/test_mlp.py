@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kdcli.models.dropout import set_generator
+from kdcli.models.dropout import draw_mask, set_generator
 from kdcli.models.mlp import Mlp
 
 
@@ -47,8 +47,7 @@ def test_dropout_masks_the_inputs_then_each_hidden_layer() -> None:
     generator = torch.Generator().manual_seed(7)
 
     def drop(values: Tensor, p: float) -> Tensor:
-        mask = torch.empty(values.shape, dtype=torch.float32).bernoulli_(1 - p, generator=generator)
-        return values * mask.double() / (1 - p)
+        return values * draw_mask(torch.empty(values.shape), p, generator).double()
 
     x = torch.randn(6, 12)
     state = net.state_dict()

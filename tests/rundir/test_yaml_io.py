@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kdcli.errors import CheckpointError, UsageError
-from kdcli.yaml_io import check_plain, dump_yaml, load_yaml
+from kdcli.yaml_io import check_plain, dump_yaml, load_yaml, load_yaml_list
 
 _settings = settings(max_examples=100, deadline=None, database=None)
 _tricky = st.sampled_from(
@@ -185,3 +185,12 @@ def test_what_nests_too_deep_to_be_read_back_is_refused() -> None:
     check_plain(value, error=UsageError)
     with pytest.raises(UsageError, match="nested deeper"):
         check_plain({"a": value}, error=UsageError)
+
+
+def test_a_list_is_read_where_a_list_is_wanted(tmp_path: Path) -> None:
+    path = tmp_path / "list.yaml"
+    path.write_text(dump_yaml(["seed=3", "010"]))
+    assert load_yaml_list(path) == ["seed=3", "010"]
+    path.write_text("a: 1\n")
+    with pytest.raises(CheckpointError, match="got a mapping"):
+        load_yaml_list(path)

@@ -1,0 +1,152 @@
+"""``kd doctor``: can this machine run kd, and what to do where it cannot?"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+
+from kdcli.commands.flags import Flags
+from kdcli.commands.screen import as_kd_error, escape_controls
+from kdcli.disk import free_bytes, read_bounded, remove_tree, temporary_name, write_atomic
+from kdcli.errors import KDError, MachineError, UsageError
+
+LEAST_FREE = 2**30
+_FIX_PACKAGE = "pip install -U '{}'"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at; ``fix`` is None where it is as it should be."""
+
+    name: str
+    found: str
+    fix: str | None = None
+
+
+def run(args: list[str], flags: Flags) -> int:
+    """Check the installation, the device and the disk.
+
+    Raises:
+        UsageError: Another argument than output_dir=DIR.
+        MachineError: Something is not as it should be.
+    """
+    wrong = [arg for arg in args if not arg.startswith("output_dir=")]
+    if wrong:
+        raise UsageError(f"doctor does not take {wrong[0]!r}", where=wrong[0], fix="kd doctor [output_dir=DIR]")
+    checks = list(examine(Path(args[-1].partition("=")[2] if args else "outputs")))
+    bad = [check for check in checks if check.fix is not None]
+    if flags.json:
+        sys.stdout.write(
+            json.dumps({"healthy": not bad, "checks": [asdict(check) for check in checks]}, indent=2) + "\n"
+        )
+        return MachineError.exit_code if bad else 0
+    sys.stdout.write("".join(map(_line, checks)))
+    if bad:
+        raise MachineError(f"{len(bad)} of {len(checks)} checks failed", fix="; ".join(str(check.fix) for check in bad))
+    return 0
+
+
+def _line(check: Check) -> str:
+    mark = "ok" if check.fix is None else "FAILED"
+    return escape_controls(f"{mark:<8}{check.name:<14}{check.found}").replace("\n", " ") + "\n"
+
+
+def examine(output_dir: Path) -> Iterator[Check]:
+    """All checks, one after another; one that breaks is one that failed.
+
+    Args:
+        output_dir: Where runs would be written; it need not exist.
+    """
+    yield _python()
+    yield from _packages()
+    folder = next(path for path in (output_dir.absolute(), *output_dir.absolute().parents) if path.is_dir())
+    later: list[tuple[str, Callable[[], Check]]] = [
+        ("import", _torchvision),
+        ("device", _device),
+        ("determinism", _determinism),
+        ("disk", lambda: _disk(folder)),
+        ("write", lambda: _write(folder)),
+    ]
+    for name, look in later:
+        try:
+            yield look()
+        except Exception as error:
+            shown: KDError = as_kd_error(error)
+            yield Check(name, shown.what, shown.fix or "see the message")
+
+
+def _python() -> Check:
+    wanted = metadata.metadata("kdcli")["Requires-Python"]
+    from packaging.specifiers import SpecifierSet
+
+    fits = SpecifierSet(wanted).contains(platform.python_version(), prereleases=True)
+    return Check("python", f"{platform.python_version()} (wanted: {wanted})", None if fits else f"use Python {wanted}")
+
+
+def _packages() -> Iterable[Check]:
+    """What kd itself declares that it needs, extras apart."""
+    from packaging.requirements import Requirement
+
+    for text in metadata.requires("kdcli") or []:
+        wanted = Requirement(text)
+        if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+            continue
+        fix = _FIX_PACKAGE.format(f"{wanted.name}{wanted.specifier}")
+        try:
+            found = metadata.version(wanted.name)
+        except metadata.PackageNotFoundError:
+            yield Check(wanted.name, f"not installed (wanted: {wanted.specifier})", fix)
+            continue
+        fits = wanted.specifier.contains(found, prereleases=True)
+        yield Check(wanted.name, f"{found} (wanted: {wanted.specifier})", None if fits else fix)
+
+
+def _torchvision() -> Check:
+    from kdcli.models.torchvision_shim import import_torchvision
+
+    import_torchvision()
+    return Check("import", "torchvision can be imported beside this torch")
+
+
+def _device() -> Check:
+    import torch
+
+    from kdcli.build import pick_device
+
+    device = pick_device("auto")
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return Check("device", f"{device} ({name}), {torch.get_num_threads()} threads of {os.cpu_count()} processors")
+
+
+def _determinism() -> Check:
+    from kdcli.build import pick_device
+    from kdcli.engine.selftest import STEPS, differing_numbers
+
+    differing, total = differing_numbers(pick_device("auto"))
+    found = f"two trainings of {STEPS} steps: {differing} of {total:,} weights differ"
+    return Check("determinism", found, "run with device=cpu where runs must repeat to the bit" if differing else None)
+
+
+def _disk(folder: Path) -> Check:
+    free = free_bytes(folder)
+    fix = f"free some space on the disk of {folder}, or choose another with output_dir=" if free < LEAST_FREE else None
+    return Check("disk", f"{free / 2**30:,.1f} GiB free at {folder}", fix)
+
+
+def _write(folder: Path) -> Check:
+    """Write, sync, rename and read back, as a checkpoint is."""
+    place, data = folder / temporary_name(), os.urandom(2**16)
+    try:
+        place.mkdir()
+        write_atomic(place / "test", data)
+        same = read_bounded(place / "test", len(data), error=MachineError) == data
+    finally:
+        remove_tree(place)
+    fix = None if same else f"the disk of {folder} gives back other bytes than were written: use another"
+    return Check("write", f"written, synced, renamed and read back in {folder}", fix)

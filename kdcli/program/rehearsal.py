@@ -1,0 +1,117 @@
+"""``--dry-run``: all that a training would use is built, and tried on one batch; nothing is written."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from kdcli.build import Data, build_fit, member_indices
+from kdcli.data.order import batches
+from kdcli.engine.bank import Bank
+from kdcli.engine.results import EpochResult, Stopped
+from kdcli.errors import DivergedError
+from kdcli.program.finish import count_parameters
+from kdcli.program.run import Manner
+from kdcli.program.slots import baseline_config, for_smoke, member_configs
+from kdcli.program.student import COMMAND as DISTILL
+from kdcli.program.student import Classroom, open_classroom, together
+from kdcli.program.teacher import COMMAND as TRAIN
+from kdcli.program.teacher import prepare
+from kdcli.rundir import RunDir
+from kdcli.schema import DistillStudent, Training, TrainTeacher
+from kdcli.schema.commands import Targets
+from kdcli.schema.model import model_label
+from kdcli.teachers import Teacher
+
+_VALIDATION = 256
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a command would do: its networks, what they would see, and where it would write."""
+
+    networks: Sequence[str]
+    data: str
+    course: str
+    folder: Path
+
+    def text(self) -> str:
+        """The plan, a line each."""
+        networks = "\n".join(f"network  {line}" for line in self.networks)
+        written = "nothing was written; one batch went forward and backward"
+        return f"{networks}\ndata     {self.data}\ncourse   {self.course}\nrun      {self.folder}/...\n{written}\n"
+
+
+def rehearse_teacher(config: TrainTeacher, manner: Manner) -> Rehearsal:
+    """What ``kd train-teacher`` would do."""
+    config = for_smoke(config) if manner.smoke else config
+    members = member_configs(config)
+    data, bank = prepare(config, members, manner)
+    _try_batch(members, data, bank, None)
+    names = ["teacher"] if len(members) == 1 else [f"member {k}" for k in range(len(members))]
+    examples = len(member_indices(data, config, len(members))[0])
+    networks = [_network(name, config, bank) for name in names]
+    return _plan(config, networks, data, examples, Path(config.output_dir) / TRAIN)
+
+
+def rehearse_student(config: DistillStudent, teacher_runs: Sequence[RunDir], manner: Manner) -> Rehearsal:
+    """What ``kd distill-student`` would do."""
+    config = for_smoke(config) if manner.smoke else config
+    baseline = baseline_config(config) if config.baseline else None
+    cohort = together(config, baseline)
+    room = open_classroom(cohort, teacher_runs, manner)
+    _try_batch(cohort, room.data, room.bank, room.teacher.teacher)
+    networks = [*_members(room), _network("student", config, room.bank)]
+    if baseline is not None:
+        networks.append(_network("baseline", config, room.bank) + (" (by itself)" if len(cohort) == 1 else ""))
+    return _plan(config, networks, room.data, len(room.data.transfer), Path(config.output_dir) / DISTILL)
+
+
+def _members(room: Classroom) -> list[str]:
+    pairs = zip(room.teacher.members, room.teacher.teacher.networks, strict=True)
+    return [
+        f"teacher   {model_label(member.card.model)}, {sum(p.numel() for p in network.parameters()):,} parameters, "
+        f"from {member.run}"
+        for member, network in pairs
+    ]
+
+
+def _network(name: str, config: Training, bank: Bank) -> str:
+    parameters = count_parameters(bank.parameters(), bank.size)
+    return f"{name:<9} {model_label(config.model)}, {parameters:,} parameters"
+
+
+def _plan(config: Training, networks: Sequence[str], data: Data, examples: int, folder: Path) -> Rehearsal:
+    steps = len(batches(data.transfer[:examples], config.batch_size))
+    return Rehearsal(
+        networks=networks,
+        data=f"{data.dataset.name}: {examples:,} of {len(data.train):,} training examples, "
+        f"{len(data.val):,} for validation, {len(data.test):,} for the test",
+        course=f"{config.epochs:,} epochs of {steps:,} steps with {config.batch_size:,} examples each, "
+        f"{config.epochs * steps:,} steps in all, on {data.labels.device}",
+        folder=folder,
+    )
+
+
+def _try_batch(configs: Sequence[Training], data: Data, bank: Bank, teacher: Teacher | None) -> None:
+    """Train networks that are thrown away afterwards for one batch.
+
+    Raises:
+        DivergedError: A loss or gradient was not finite.
+    """
+    # Members that part the examples among themselves need as many batches as they are.
+    one = replace(data, transfer=data.transfer[: configs[0].batch_size * len(configs)], val=data.val[:_VALIDATION])
+    with tempfile.TemporaryDirectory() as scratch:
+        brief = [_brief(config, scratch) for config in configs]
+        results = [event for event in build_fit(brief, one, bank, teacher).events() if isinstance(event, EpochResult)]
+    if any(isinstance(member, Stopped) for member in results[-1].members):
+        raise DivergedError("the very first batch gives a loss that is not finite", fix="lower optimizer.lr")
+
+
+def _brief(config: Training, scratch: str) -> Training:
+    change: dict[str, object] = {"epochs": 1, "early_stopping": None}
+    if isinstance(config, DistillStudent):
+        change["targets"] = Targets(store=scratch)
+    return config.model_copy(update=change)

@@ -1,0 +1,207 @@
+"""A small world: a table of three classes, a teacher, and the command lines whose interruption is tried."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from faults.compare import snapshot
+from faults.machine import Ended, Machine
+
+CLASSES = ("ape", "bee", "cat")
+STUDY = """
+title: A study
+source: nobody
+claim: none
+runs:
+  teacher:
+    command: train-teacher
+    overrides: [{teacher}]
+  student:
+    command: distill-student
+    teacher: teacher
+    seeds: 2
+    overrides: [{student}]
+rows:
+  - name: errors
+    value: student.test.errors
+"""
+
+
+def write_table(path: Path, rows: int = 240, classes: Sequence[str] = CLASSES, seed: int = 0) -> Path:
+    """A CSV file of classes that can be told apart, mostly."""
+    chance = random.Random(seed)
+    lines = ["a,b,c,d,kind"]
+    for number in range(rows):
+        label = number % len(classes)
+        values = [chance.gauss((label == column) * 1.5, 1.0) for column in range(4)]
+        lines.append(",".join([*(f"{value:.4f}" for value in values), classes[label]]))
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@dataclass
+class Job:
+    """A command line whose results are known."""
+
+    name: str
+    argv: list[str]
+    world: World
+    seconds: float = 0.0
+    expected: dict[str, Any] = field(default_factory=dict)
+
+    def line(self, outputs: Path) -> list[str]:
+        """The command line that writes there."""
+        return [*self.argv, f"output_dir={outputs}"]
+
+    def outputs(self) -> Path:
+        """A new output directory."""
+        return self.world.folder("outputs")
+
+
+@dataclass
+class World:
+    """Files and finished runs for the rows to work with.
+
+    Args:
+        machine: What runs kd.
+        root: Where all of it is.
+        long: Whether the long set was asked for.
+    """
+
+    machine: Machine
+    root: Path
+    long: bool
+    _folders: int = 0
+    _jobs: dict[str, Job] = field(default_factory=dict)
+
+    def folder(self, name: str) -> Path:
+        """A new, empty directory."""
+        self._folders += 1
+        path = self.root / f"{name}-{self._folders}"
+        path.mkdir()
+        return path
+
+    def drop(self, path: Path) -> None:
+        """Delete what is not needed any more."""
+        shutil.rmtree(path, ignore_errors=True)
+
+    def amount(self, short: int, long: int) -> int:
+        """How many, in the short set and in the long one."""
+        return long if self.long else short
+
+    def run(self, argv: Sequence[str], **how: Any) -> Ended:
+        """Run a command line in this world's directory."""
+        return self.machine.run(argv, cwd=self.root, **how)
+
+    @cached_property
+    def table(self) -> Path:
+        """The data."""
+        return write_table(self.root / "table.csv")
+
+    @cached_property
+    def data(self) -> list[str]:
+        """The overrides that name the data."""
+        return ["dataset=csv", f"dataset.path={self.table}", "dataset.target=kind", "device=cpu"]
+
+    def net(self, hidden: int, epochs: int, **more: object) -> list[str]:
+        """The overrides of a small network with dropout."""
+        own = [f"{key.replace('__', '.')}={value}" for key, value in more.items()]
+        model = ["model=mlp", f"model.hidden=[{hidden}]", "model.dropout=0.2"]
+        return [*self.data, *model, f"epochs={epochs}", "batch_size=16", *own]
+
+    @cached_property
+    def teacher(self) -> Path:
+        """A finished train-teacher."""
+        return self._finished(["train-teacher", *self.net(12, 8)], "train-teacher")
+
+    @cached_property
+    def student(self) -> Path:
+        """A finished distill-student, with its baseline."""
+        line = ["distill-student", f"teacher={self.teacher}", *self.net(6, 4, temperature=3, alpha=0.7)]
+        return self._finished(line, "distill-student")
+
+    @cached_property
+    def stopped(self) -> Path:
+        """A train-teacher that was killed after a few checkpoints."""
+        outputs = self.folder("stopped")
+        line = ["train-teacher", *self.net(12, 60), f"output_dir={outputs}"]
+        ended = self.run(line, trap={"share": 1.0}, env={"KD_FAILPOINT": "prune.begin:3"})
+        assert ended.code == 137, ended.shown
+        (path,) = (outputs / "train-teacher").iterdir()
+        return path
+
+    def _finished(self, line: list[str], command: str) -> Path:
+        outputs = self.folder("finished")
+        ended = self.run([*line, f"output_dir={outputs}"])
+        assert ended.code == 0, ended.err
+        (path,) = (outputs / command).iterdir()
+        return path
+
+    def job(self, name: str) -> Job:
+        """One of the command lines that are interrupted: see ``JOBS``."""
+        if name not in self._jobs:
+            job = Job(name, JOBS[name](self), self)
+            outputs = job.outputs()
+            ended = self.run(job.line(outputs))
+            assert ended.code == 0, ended.err
+            job.seconds, job.expected = ended.seconds, snapshot(outputs)
+            self.drop(outputs)
+            self._jobs[name] = job
+        return self._jobs[name]
+
+    def study(self) -> Path:
+        """The file of a study."""
+        path = self.root / "study.yaml"
+        teacher, student = self.net(12, 40), self.net(6, 40, temperature=3, alpha=0.7)
+        path.write_text(STUDY.format(teacher=_quoted(teacher), student=_quoted(student)))
+        return path
+
+
+def _quoted(overrides: Sequence[str]) -> str:
+    return ", ".join(f'"{text}"' for text in overrides)
+
+
+def _train(world: World) -> list[str]:
+    return ["train-teacher", *world.net(12, 120)]
+
+
+def _short(world: World) -> list[str]:
+    return ["train-teacher", *world.net(12, 30)]
+
+
+def _ensemble(world: World) -> list[str]:
+    return ["train-teacher", *world.net(12, 60, members=3)]
+
+
+def _distill(world: World) -> list[str]:
+    return ["distill-student", f"teacher={world.teacher}", *world.net(6, 60, temperature=3, alpha=0.7)]
+
+
+def _sweep(world: World) -> list[str]:
+    own = world.net(6, 40, temperature="1,4", alpha=0.7, seed="0,1")
+    return ["distill-student", f"teacher={world.teacher}", "-m", *own]
+
+
+def _apart(world: World) -> list[str]:
+    return ["train-teacher", "-m", *world.net(6, 30, seed="0,1,2", sweep__fuse="false")]
+
+
+def _study(world: World) -> list[str]:
+    return ["study", str(world.study())]
+
+
+JOBS: dict[str, Callable[[World], list[str]]] = {
+    "train-teacher": _train,
+    "short train-teacher": _short,
+    "ensemble": _ensemble,
+    "distill-student": _distill,
+    "sweep": _sweep,
+    "sweep of single jobs": _apart,
+    "study": _study,
+}

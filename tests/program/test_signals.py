@@ -1,0 +1,101 @@
+"""Asked to stop: within a training, by a second Ctrl-C, and where no training listens."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kdcli.errors import Interrupted, MachineError, Terminated
+from kdcli.program.run import Manner, recorded
+from kdcli.program.signals import stop_request, terminable
+from kdcli.rundir import RunDir, create_run
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+
+@pytest.fixture
+def create(configure: Callable[..., Any], manner: Manner, tmp_path: Path) -> Callable[[], RunDir]:
+    contents = manner.contents(configure("train-teacher", "device=cpu"))
+    return lambda: create_run(tmp_path, "train-teacher", **contents)
+
+
+@pytest.fixture
+def run(create: Callable[[], RunDir]) -> RunDir:
+    return create()
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_training_learns_of_a_signal_and_the_handler_before_it_comes_back(number: signal.Signals) -> None:
+    before = [signal.getsignal(each) for each in SIGNALS]
+    with stop_request() as stop:
+        assert not stop()
+        os.kill(os.getpid(), number)
+        assert stop()
+    assert [signal.getsignal(each) for each in SIGNALS] == before
+    error = stop.error("a place", "kd resume")
+    assert type(error) is (Interrupted if number == signal.SIGINT else Terminated)
+    assert number.name in error.what
+
+
+def test_a_second_ctrl_c_ends_at_once() -> None:
+    def twice() -> None:
+        with stop_request():
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(Interrupted, match="second Ctrl-C"):
+        twice()
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_where_no_training_listens_a_signal_is_an_error_with_its_exit_code(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(Terminated, match=number.name) as caught, terminable():
+        os.kill(os.getpid(), number)
+    assert caught.value.exit_code == 143
+    assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (KeyboardInterrupt(), "interrupted", 130),
+        (Interrupted("asked"), "interrupted", 130),
+        (Terminated("asked"), "interrupted", 143),
+        (OSError(28, "No space left on device"), "failed", 6),
+        (MachineError("no room"), "failed", 6),
+        (ZeroDivisionError(), "failed", 1),
+    ],
+)
+def test_a_record_says_what_ended_the_run(run: RunDir, error: BaseException, status: str, code: int) -> None:
+    def ended() -> None:
+        with recorded([run]):
+            assert RunDir.open(run.path).record.status == "running"
+            raise error
+
+    with pytest.raises(type(error)):
+        ended()
+    record = RunDir.open(run.path).record
+    assert record.error is not None
+    assert (record.status, record.error.code) == (status, code)
+    assert record.ended is not None
+
+
+def test_what_ended_well_before_another_failed_keeps_its_status(create: Callable[[], RunDir]) -> None:
+    run, other = create(), create()
+
+    def half() -> None:
+        with recorded([run, other]):
+            run.set_status("finished")
+            raise MachineError("no room")
+
+    with pytest.raises(MachineError):
+        half()
+    assert [RunDir.open(each.path).record.status for each in (run, other)] == ["finished", "failed"]

@@ -1,0 +1,181 @@
+"""The objective of a whole cohort, against one example at a time in float64."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from kdcli.objective import LossTerms, Objective, Span
+
+K, B, C = 4, 5, 3
+ALPHAS = (0.0, 0.3, 0.9, 1.0)
+TEMPERATURES = (1.0, 4.0, 0.5, 20.0)
+SMOOTHINGS = (0.0, 0.1, 0.5, 1.0)
+OPEN = tuple(Span(0.0, 1.0) for _ in range(K))
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    return 3 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def labels_of(*shape: int) -> Tensor:
+    return torch.randint(C, shape, generator=torch.Generator().manual_seed(9))
+
+
+def softmax(scores: Sequence[float]) -> list[float]:
+    top = max(scores)
+    powers = [math.exp(score - top) for score in scores]
+    return [power / sum(powers) for power in powers]
+
+
+def mean_distribution(members: list[list[float]], temperature: float, how: str) -> list[float]:
+    """What an ensemble says of one example at a temperature."""
+    said = [softmax([score / temperature for score in scores]) for scores in members]
+    if how == "arithmetic":
+        return [sum(column) / len(said) for column in zip(*said, strict=True)]
+    roots = [math.prod(column) ** (1 / len(said)) for column in zip(*said, strict=True)]
+    return [root / sum(roots) for root in roots]
+
+
+def soft_of(name: str, scores: list[float], members: list[list[float]], temperature: float, how: str) -> float:
+    """The soft term of one example."""
+    teacher = mean_distribution(members, temperature, how)
+    student = softmax([score / temperature for score in scores])
+    if name == "mse_logits":
+        wanted = [temperature * math.log(p) for p in teacher]
+        difference = [s - w for s, w in zip(scores, wanted, strict=True)]
+        middle = sum(difference) / len(difference)
+        return sum((value - middle) ** 2 for value in difference) / 2
+    cross = -sum(p * math.log(q) for p, q in zip(teacher, student, strict=True))
+    entropy = -sum(p * math.log(p) for p in teacher)
+    return temperature**2 * (cross - entropy if name == "kd" else cross)
+
+
+def hard_of(scores: list[float], label: int, smoothing: float) -> float:
+    """The hard term of one example."""
+    said = softmax(scores)
+    wanted = [smoothing / C + (1 - smoothing) * (label == c) for c in range(C)]
+    return -sum(w * math.log(q) for w, q in zip(wanted, said, strict=True))
+
+
+def reference(logits: Tensor, labels: Tensor, teacher: Tensor, name: str, how: str) -> list[tuple[float, float, float]]:
+    """Total, hard and soft of every network."""
+    found = []
+    for k in range(K):
+        own = labels[k] if labels.dim() == 2 else labels
+        scores, members = logits[k].double().tolist(), teacher.double().transpose(0, 1).tolist()
+        hard = sum(hard_of(scores[b], int(own[b]), SMOOTHINGS[k]) for b in range(B)) / B
+        soft = sum(soft_of(name, scores[b], members[b], TEMPERATURES[k], how) for b in range(B)) / B
+        found.append(((1 - ALPHAS[k]) * hard + ALPHAS[k] * soft, hard, soft))
+    return found
+
+
+def terms_of(objective: Objective, logits: Tensor, labels: Tensor, teacher: Tensor | None) -> LossTerms:
+    return objective(logits, labels, teacher, torch.tensor(TEMPERATURES), torch.tensor(ALPHAS))
+
+
+@pytest.mark.parametrize("labels", [labels_of(B), labels_of(K, B)], ids=["labels of all", "labels of each"])
+@pytest.mark.parametrize("how", ["arithmetic", "geometric"])
+@pytest.mark.parametrize("teachers", [1, 3])
+@pytest.mark.parametrize("name", ["kd", "soft_ce", "mse_logits"])
+def test_total_is_the_formula(name: str, teachers: int, how: Any, labels: Tensor) -> None:
+    logits, teacher = draw(K, B, C).double(), draw(teachers, B, C, seed=1).double()
+    found = terms_of(Objective(OPEN, name, how, SMOOTHINGS), logits, labels, teacher)
+    expected = torch.tensor(reference(logits, labels, teacher, name, how), dtype=torch.float64).T
+    assert found.hard is not None
+    assert found.soft is not None
+    torch.testing.assert_close(torch.stack([found.total, found.hard, found.soft]), expected, rtol=1e-6, atol=1e-7)
+
+
+def test_members_do_not_touch_each_other() -> None:
+    logits, teacher, labels = draw(K, B, C).requires_grad_(), draw(2, B, C, seed=1), labels_of(B)
+    objective = Objective(OPEN, "kd", "arithmetic", SMOOTHINGS)
+    terms_of(objective, logits, labels, teacher).total.sum().backward()
+    assert logits.grad is not None
+    for k in range(K):
+        alone = logits[k : k + 1].detach().clone().requires_grad_()
+        single = Objective(OPEN[:1], "kd", "arithmetic", SMOOTHINGS[k : k + 1])
+        single(
+            alone, labels, teacher, torch.tensor(TEMPERATURES[k : k + 1]), torch.tensor(ALPHAS[k : k + 1])
+        ).total.sum().backward()
+        assert alone.grad is not None
+        torch.testing.assert_close(logits.grad[k], alone.grad[0], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["kd", "soft_ce", "mse_logits"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_term_of_weight_zero_is_masked_and_never_multiplied(name: str, value: float) -> None:
+    logits, labels = draw(K, B, C).requires_grad_(), labels_of(B)
+    broken = torch.full((1, B, C), value)
+    found = terms_of(Objective(OPEN, name), logits, labels, broken)
+    plain = terms_of(Objective([Span(0, 0)] * K, None), logits, labels, None)
+    assert found.total[0] == plain.total[0]
+    assert found.total.isfinite().tolist() == [True, False, False, False]
+    found.total[0].backward()
+    assert logits.grad is not None
+    assert bool(logits.grad[0].isfinite().all())
+
+
+def test_a_term_of_weight_zero_may_overflow() -> None:
+    """Logits so large that the squared distance, or the cross-entropy at temperature 1, is infinite in float32."""
+    certain = torch.tensor([[[100.0, -100.0, -100.0]]])
+    wrong = torch.tensor([1])
+    far = torch.tensor([[[4e19, -4e19, -4e19]]])
+    alpha, temperature = torch.tensor([0.0]), torch.tensor([10.0])
+    found = Objective(OPEN[:1], "mse_logits")(far, wrong, certain, temperature, alpha)
+    assert found.soft is not None
+    assert found.soft.isinf().all()
+    assert found.total.item() == pytest.approx(8e19)
+    found = Objective(OPEN[:1], "kd")(far * 5e18, wrong, certain, temperature, alpha + 1)
+    assert found.hard is not None
+    assert found.hard.isinf().all()
+    assert found.total.isfinite().all()
+
+
+def test_alpha_one_has_the_gradient_of_the_soft_term_alone() -> None:
+    gradients = []
+    for labels in (labels_of(B), (labels_of(B) + 1) % C):
+        logits = draw(K, B, C).requires_grad_()
+        terms_of(Objective(OPEN, "kd"), logits, labels, draw(1, B, C, seed=1)).total.sum().backward()
+        assert logits.grad is not None
+        gradients.append(logits.grad)
+    same = [torch.equal(gradients[0][k], gradients[1][k]) for k in range(K)]
+    assert same == [False, False, False, True]
+
+
+def test_what_nobody_needs_is_not_computed() -> None:
+    """Labels that name no class and a teacher that is not there would fail if they were looked at."""
+    logits, nonsense = draw(K, B, C), torch.full((B,), 99)
+    ones, twos = torch.ones(K), torch.full((K,), 2.0)
+    teacher = draw(2, B, C, seed=1)
+    pure = Objective([Span(1, 1)] * K, "kd")
+    assert (pure.uses_teacher, pure.uses_labels) == (True, False)
+    found = pure(logits, nonsense, teacher, twos, ones)
+    assert found.hard is None
+    assert found.soft is found.total
+    plain = Objective([Span(0, 0)] * K, None)
+    assert (plain.uses_teacher, plain.uses_labels) == (False, True)
+    found = plain(logits, labels_of(B), None, twos, 0 * ones)
+    assert found.soft is None
+    assert found.hard is found.total
+
+
+def test_spans_inside_need_no_masks() -> None:
+    """Between the ends, the result is the same whether or not the ends are provided for."""
+    logits, labels, teacher = draw(K, B, C), labels_of(B), draw(2, B, C, seed=1)
+    alpha, temperature = torch.full((K,), 0.4), torch.full((K,), 3.0)
+    inside = Objective([Span(0.2, 0.6)] * K, "kd")(logits, labels, teacher, temperature, alpha)
+    open_ = Objective(OPEN, "kd")(logits, labels, teacher, temperature, alpha)
+    assert torch.equal(inside.total, open_.total)
+
+
+def test_half_precision_logits_are_computed_in_float32() -> None:
+    logits, labels, teacher = draw(K, B, C).half(), labels_of(B), draw(1, B, C, seed=1)
+    found = terms_of(Objective(OPEN, "kd"), logits, labels, teacher)
+    assert found.total.dtype == torch.float32
+    torch.testing.assert_close(found.total, terms_of(Objective(OPEN, "kd"), logits.float(), labels, teacher).total)
