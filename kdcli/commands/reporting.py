@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from pathlib import Path
 
+from kdcli.disk import write_atomic
+from kdcli.errors import CheckpointError
 from kdcli.json_io import read_json
 from kdcli.rundir import RunDir, read_metrics
 from kdcli.rundir.run import ENVIRONMENT
@@ -17,6 +18,10 @@ def write_report(run: RunDir) -> Path | None:
 
     Returns:
         The report, or None for an ensemble, whose members have the metrics.
+
+    Raises:
+        CheckpointError: Its files are damaged, or lead elsewhere.
+        MachineError: It cannot be written.
     """
     if not run.metrics.exists():
         return None
@@ -29,7 +34,8 @@ def write_report(run: RunDir) -> Path | None:
     baseline = read_metrics(beside) if beside.exists() else []
     best = summary.selected.epoch if summary.selected is not None else None
     stem = run.path / "figures" / "curves"
-    stem.parent.mkdir(exist_ok=True)
+    if stem.parent.is_symlink():
+        raise CheckpointError("a symbolic link where figures are kept", where=str(stem.parent), fix="remove it")
     curves(metrics, stem, baseline=baseline, best_epoch=best)
     text = run_report(
         summary,
@@ -41,9 +47,7 @@ def write_report(run: RunDir) -> Path | None:
         _command(run),
     )
     path = run.path / "report.html"
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    write_atomic(path, text.encode())
     return path
 
 

@@ -77,7 +77,7 @@ def commit_best(slot: Slot, fit: Fit, k: int, data: Data, last: checkpoint.Point
         pointer = _committed(store, standing.best_step, fit.best[k]) or _commit(
             slot, "best", fit.best[k], data, standing.best_epoch, standing.best_step
         )
-    return Selected(checkpoint=pointer.dir, epoch=standing.best_epoch, by="best")
+    return Selected(checkpoint=pointer.dir, epoch=standing.best_epoch + 1, by="best")
 
 
 def _committed(store: Path, step: int, weights: Mapping[str, Tensor]) -> checkpoint.Pointer | None:
@@ -104,7 +104,7 @@ def commit_last(program: Program, k: int, fit: Fit, data: Data) -> tuple[checkpo
         pointer = checkpoint.read_pointer(program.store, "last")
     else:
         pointer = _commit(slot, "last", fit.last_weights(k), data, epoch, step)
-    return pointer, Selected(checkpoint=pointer.dir, epoch=epoch, by="last")
+    return pointer, Selected(checkpoint=pointer.dir, epoch=epoch + 1, by="last")
 
 
 def commit_diverged(program: Program, k: int, fit: Fit, data: Data) -> None:
@@ -126,4 +126,4 @@ def _commit(
 
 def _described(slot: Slot, data: Data, epoch: int, step: int) -> dict[str, object]:
     card: NetworkCard = make_card(slot.config.model, data.dataset, data.normalization)
-    return {"card": card.model_dump(), "epoch": epoch, "step": step}
+    return {"card": card.model_dump(), "epoch": epoch + 1, "step": step}

@@ -54,7 +54,7 @@ def metrics_line(result: EpochResult, member: MemberResult) -> dict[str, float |
     """A network's epoch as a line of metrics.jsonl; null where a quantity does not apply."""
     val = member.val
     return {
-        "epoch": result.epoch,
+        "epoch": result.epoch + 1,
         "step": result.step,
         "temperature": member.temperature,
         "alpha": member.alpha,

@@ -157,6 +157,13 @@ def test_a_line_without_end_is_not_read_whole(tmp_path: Path) -> None:
         csv_table(str(tmp_path / "bomb.csv.gz"), "class")
 
 
+def test_a_file_that_unpacks_to_far_more_than_a_table_is_refused_before_its_rows_are_read(tmp_path: Path) -> None:
+    rows = b"0.0,ape\n0.0,bee\n" * 2**21
+    (tmp_path / "bomb.csv.gz").write_bytes(gzip.compress(b"a,class\n" + rows))
+    with pytest.raises(DataError, match="unpacks to more than 250 times its size"):
+        csv_table(str(tmp_path / "bomb.csv.gz"), "class")
+
+
 @given(st.one_of(st.binary(max_size=60), st.text('a1,."\n\r _?\0é', max_size=60).map(str.encode)), st.booleans())
 def test_no_bytes_raise_anything_but_a_data_error(
     tmp_path_factory: pytest.TempPathFactory, noise: bytes, headed: bool

@@ -271,6 +271,7 @@ def _import_everything() -> None:
     import torch
 
     torch.set_num_threads(1)
+    tempfile.gettempdir()  # found once, by writing a file
     for module in pkgutil.walk_packages(kdcli.__path__, "kdcli."):
         if not module.name.endswith("__main__"):
             import_module(module.name)

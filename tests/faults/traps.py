@@ -78,7 +78,8 @@ class Events:
         if event == "os.mkdir" and os.path.isdir(arguments[0]):
             return False  # it is there: nothing will be made
         if event in _CHANGES:
-            return any(self._is_foreign(each) for each in arguments if isinstance(each, str | bytes | os.PathLike))
+            folder = _folder(arguments)
+            return any(self._is_foreign(each, folder) for each in arguments)
         if event == "import":
             return self._hostile is not None and self._is_hostile_file(arguments[1])
         if event in ("compile", "exec"):
@@ -89,10 +90,10 @@ class Events:
         writes = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         return bool(writes) and self._is_foreign(path)
 
-    def _is_foreign(self, path: object) -> bool:
+    def _is_foreign(self, path: object, folder: str = "") -> bool:
         if not isinstance(path, str | bytes | os.PathLike):
             return False
-        real = os.path.realpath(os.fsdecode(path))
+        real = os.path.realpath(os.path.join(folder, os.fsdecode(path)))
         return not any(real == root or real.startswith(root + os.sep) for root in self._allowed)
 
     def _is_hostile_file(self, path: object) -> bool:
@@ -103,6 +104,17 @@ class Events:
         name = getattr(code, "co_filename", None) or (arguments[1] if len(arguments) > 1 else None)
         text = repr(getattr(code, "co_consts", code))
         return MARK in text or self._is_hostile_file(name)
+
+
+def _folder(arguments: tuple[Any, ...]) -> str:
+    """The directory that a call's paths are relative to, where it names one by a descriptor."""
+    descriptor = arguments[-1] if len(arguments) > 1 else None
+    if not isinstance(descriptor, int) or isinstance(descriptor, bool) or descriptor < 0:
+        return ""
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}")
+    except OSError:
+        return ""
 
 
 def _is_question(arguments: tuple[Any, ...]) -> bool:
