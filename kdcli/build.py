@@ -22,7 +22,7 @@ from kdcli.engine.fit import Fit, FitPlan, MemberPlan
 from kdcli.engine.predict import Validation
 from kdcli.engine.stream import Stream, Targets
 from kdcli.engine.update import AdamWRule, MomentumRampRule, Rule, SgdRule
-from kdcli.errors import MachineError, UsageError
+from kdcli.errors import DataError, MachineError, UsageError
 from kdcli.models import build_model
 from kdcli.objective import Objective, Span
 from kdcli.schedules import (
@@ -257,7 +257,7 @@ def build_bank(configs: Sequence[Training], loaded: Data) -> Bank:
 def _check_batch_norm(net: nn.Module, batch_size: int, examples: int) -> None:
     alone = min(batch_size, examples) == 1
     if alone and any(isinstance(module, nn.BatchNorm1d) for module in net.modules()):
-        raise UsageError(
+        raise DataError(
             f"batch normalisation cannot train on one example at a time: batch_size is {batch_size}, "
             f"the transfer set holds {examples}",
             where="batch_size, model",

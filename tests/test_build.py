@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kdcli import build
 from kdcli.engine.update import AdamWRule, MomentumRampRule, SgdRule
-from kdcli.errors import MachineError, UsageError
+from kdcli.errors import DataError, MachineError, UsageError
 from kdcli.models.mlp import Mlp
 from kdcli.objective import Span
 from kdcli.schedules import (
@@ -293,7 +293,7 @@ def test_networks_of_one_seed_begin_alike(student: DistillStudent) -> None:
 @pytest.mark.parametrize("how", [{"batch_size": 1}, {"transfer": {"fraction": 0.0001}}])
 def test_batch_norm_on_one_example_is_refused(student: DistillStudent, how: dict[str, Any]) -> None:
     config = changed(student, model={"batch_norm": True}, **how)
-    with pytest.raises(UsageError, match="one example at a time"):
+    with pytest.raises(DataError, match="one example at a time"):
         build.build_bank([config], loaded_for(config))
     plain = changed(config, model={"batch_norm": False})
     assert build.build_bank([plain], loaded_for(plain)).size == 1

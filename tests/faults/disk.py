@@ -69,7 +69,7 @@ def full_disk(world: World) -> Row:
         "exit 6 with path, bytes needed and free; what was there is whole; resumed with space, as if nothing had been",
     )  # fmt: skip
     job, amount = world.job("short train-teacher"), world.amount(3, 20)
-    fill = _on_small_disk if _can_mount(world.folder("probe")) else _with_small_files
+    fill = _on_small_disk if can_mount(world.folder("probe")) else _with_small_files
     for number in range(amount):
         share = (number + 0.5) / amount
         disk = world.folder("disk")
@@ -80,15 +80,15 @@ def full_disk(world: World) -> Row:
     return row
 
 
-def _can_mount(place: Path) -> bool:
+def can_mount(place: Path) -> bool:
     """Whether a process may have mounts of its own here."""
     pid = os.fork()
     if pid == 0:
-        os._exit(0 if _with_own_mounts() and _mount(place, 2**20) else 1)
+        os._exit(0 if with_own_mounts() and mount_memory(place, 2**20) else 1)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
-def _with_own_mounts() -> bool:
+def with_own_mounts() -> bool:
     libc, user = ctypes.CDLL(None), os.geteuid()
     if libc.unshare(_NEWNS | (_NEWUSER if user else 0)) != 0:
         return False
@@ -97,7 +97,7 @@ def _with_own_mounts() -> bool:
     return bool(libc.mount(b"none", b"/", None, _PRIVATE | _RECURSIVE, None) == 0)
 
 
-def _mount(place: Path, size: int, flags: int = 0) -> bool:
+def mount_memory(place: Path, size: int, flags: int = 0) -> bool:
     mount = ctypes.CDLL(None).mount
     return bool(mount(b"none", os.fsencode(place), b"tmpfs", flags, f"size={size}".encode()) == 0)
 
@@ -108,9 +108,9 @@ def _on_small_disk(story: Story, disk: Path, share: float) -> None:
     pid = os.fork()
     if pid == 0:
         try:
-            _with_own_mounts()
-            _mount(disk, PAGE * max(1, int(share * 60)))
-            _fill_and_grow(story, lambda: _mount(disk, 2**26, _REMOUNT), {})
+            with_own_mounts()
+            mount_memory(disk, PAGE * max(1, int(share * 60)))
+            _fill_and_grow(story, lambda: mount_memory(disk, 2**26, _REMOUNT), {})
             os.write(writer, json.dumps([story.problem, story.silent]).encode())
         finally:
             os._exit(0)
