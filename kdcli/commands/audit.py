@@ -165,8 +165,8 @@ def _metrics(path: Path) -> Sequence[MetricsLine]:
         convert(MetricsLine, line, error=CheckpointError, where=f"{path}:{number}")
         for number, line in enumerate(read_metrics(path), start=1)
     ]
-    if [line.epoch for line in lines] != list(range(len(lines))):
-        raise CheckpointError("its epochs are not 0, 1, 2, ...: each must stand there once", where=str(path))
+    if [line.epoch for line in lines] != list(range(1, len(lines) + 1)):
+        raise CheckpointError("its epochs are not 1, 2, 3, ...: each must stand there once", where=str(path))
     return lines
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
@@ -15,6 +16,7 @@ from kdcli.checkpoint.layout import MANIFEST, sha256, step_directories
 from kdcli.checkpoint.read import read_verified
 from kdcli.engine.fit import Fit, FitState
 from kdcli.errors import CheckpointError, DataError
+from kdcli.program.beginning import check_same, environment_changes
 from kdcli.program.slots import Program
 from kdcli.program.train import Clock
 from kdcli.rundir import MetricsFile
@@ -32,27 +34,40 @@ class _Progress:
     fingerprint: str
 
 
-def restore(program: Program, fit: Fit, data: Data, clock: Clock) -> str:
+def restore(program: Program, fit: Fit, data: Data, began: Mapping[str, Any], clock: Clock) -> str | None:
     """Put a fresh fit where the program's newest usable checkpoint was taken, and its metrics files with it.
 
     Where none is usable the training begins again.
 
+    Args:
+        program: What is to go on.
+        fit: Its training, at its first step.
+        data: Its data.
+        began: See ``beginning``.
+        clock: Gets the seconds that were spent before.
+
     Returns:
-        Where it goes on, and why there if not from the last checkpoint.
+        Where it goes on, and why there if not from the last checkpoint; None where nothing was committed yet.
 
     Raises:
         CheckpointError: The checkpoint is of another training.
         DataError: The data are not those that the training began with.
+        UsageError: Nor is the configuration, or the teacher.
     """
-    loaded, note = _newest(program.store)
+    committed = checkpoint.has_commits(program.store)
+    loaded, note = _newest(program.store) if committed else (None, None)
     offsets: Sequence[int] = [0] * len(program.slots)
     if loaded is not None:
+        check_same({name: loaded.state.get(name) for name in began}, began, loaded.path)
         progress = _progress(loaded, program, fit, data)
+        note = "; ".join(filter(None, [note, environment_changes(program, data.labels.device)])) or None
         _load(fit, loaded, progress.fit)
         offsets, clock.before = progress.metrics, progress.wall_seconds
     for slot, offset in zip(program.slots, offsets, strict=True):
         with MetricsFile(slot.run.metrics) as metrics:
             metrics.truncate(offset)
+    if not committed:
+        return None
     place = "beginning again" if loaded is None else f"going on from epoch {fit.epoch + 1}, step {fit.step}"
     return place + (f": {note}" if note else "")
 

@@ -93,14 +93,16 @@ def run_cohort(
     clock = Clock()
     configs = [slot.config for slot in program.slots]
     fit = build_fit(configs, data, bank, teacher, epoch_examples=program.epoch_examples, say=manner.say)
-    if checkpoint.has_commits(program.store):
-        manner.say(restore(program, fit, data, clock))
+    began = beginning(program, None if teacher is None else teacher.sha256())
+    place = restore(program, fit, data, began, clock)
+    if place is not None:
+        manner.say(place)
     names = [slot.name for slot in program.slots]
     with stop_request() as stop, manner.display(title, names, fit.plan.epochs, _teacher_top1(fit)) as display:
-        train(program, fit, data, display, stop, clock)
+        train(Saver(program, fit, data, began, clock), display, stop)
     if stop():  # perhaps during the very last step: then a resume does what is left to do after it
-        place = home_of(program.slots[0].run)
-        raise stop.error(str(place), f"kd resume {shlex.quote(str(place))}")
+        home = home_of(program.slots[0].run)
+        raise stop.error(str(home), f"kd resume {shlex.quote(str(home))}")
     return Finished(conclude(program, fit, data), fit, data, clock.seconds())
 
 
