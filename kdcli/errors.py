@@ -1,14 +1,14 @@
 """Errors a user can meet, each with its exit code.
 
-    KDError                1   a bug of ours, when raised as such
-    ├── UsageError         2   wrong usage or configuration
-    ├── DataError          3   the data set
-    ├── CheckpointError    4   a checkpoint or run directory that cannot be trusted or does not fit
-    ├── DivergedError      5   a loss or gradient that is not finite
-    ├── MachineError       6   environment or I/O: disk, permissions, device, a missing package
-    ├── SweepError         7   a sweep that finished with failed jobs
-    └── Interrupted      130   Ctrl-C
-        └── Terminated   143   SIGTERM, SIGUSR1
+KDError                1   a bug of ours, when raised as such
+├── UsageError         2   wrong usage or configuration
+├── DataError          3   the data set
+├── CheckpointError    4   a checkpoint or run directory that cannot be trusted or does not fit
+├── DivergedError      5   a loss or gradient that is not finite
+├── MachineError       6   environment or I/O: disk, permissions, device, a missing package
+├── SweepError         7   a sweep that finished with failed jobs
+└── Interrupted      130   Ctrl-C
+    └── Terminated   143   SIGTERM, SIGUSR1
 """
 
 from __future__ import annotations

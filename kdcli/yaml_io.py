@@ -39,7 +39,8 @@ def load_yaml(path: Path, *, error: type[KDError] = CheckpointError, follow: boo
     """
     value = _load(path, error, follow)
     if not isinstance(value, dict):
-        raise error(f"expected `key: value` lines, got {_kind(value)}", where=f"{path}:1:1")
+        what = f"expected `key: value` lines, got {_kind(value)}"
+        raise error(what, where=f"{path}:1:1", fix="write one key and its value a line")
     return value
 
 

@@ -71,6 +71,8 @@ def place_of(key: str, files: Iterable[Path]) -> str | None:
         except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
             continue
         group = path.parent.name
+        if root is not None and not isinstance(root, yaml.MappingNode) and key.partition(".")[0] == group:
+            return _mark(path, root)  # the file holds something else than keys
         for dotted, node in _keys(root, ""):
             if key in (dotted, f"{group}.{dotted}"):
                 return _mark(path, node)

@@ -55,7 +55,7 @@ def _import(module: str) -> ModuleType:
             where=WHERE,
             fix=f"install it, or start kd from the directory that holds it (now {Path.cwd()})",
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(
             f"importing {module!r} failed: {type(error).__name__}: {error}",
             where=WHERE,

@@ -88,7 +88,7 @@ def _custom(input_shape: Shape, classes: int, options: Options) -> nn.Module:
     factory = load_factory(target)
     try:
         net = factory(input_shape=input_shape, classes=classes, **arguments)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(
             f"{target} failed: {type(error).__name__}: {error}",
             where="model.target",

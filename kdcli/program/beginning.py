@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from kdcli.errors import UsageError
+from kdcli.json_io import read_json
 from kdcli.program.slots import Program
 from kdcli.rundir import describe_environment
 from kdcli.rundir.run import ENVIRONMENT
-from kdcli.json_io import read_json
 from kdcli.schema import Training
 
 _ELSEWHERE = {"output_dir", "sweep", "trust_code", "teacher", "device", "baseline"}

@@ -13,6 +13,7 @@ from kdcli import checkpoint
 from kdcli.build import Data
 from kdcli.engine.fit import Fit
 from kdcli.errors import CheckpointError
+from kdcli.program.session import Session
 from kdcli.program.slots import Program, Slot
 from kdcli.rundir import MetricsFile
 from kdcli.schema.card import NetworkCard
@@ -32,8 +33,8 @@ class Saver:
     A network that trains alone needs no cohort directory: its commits are its run's own checkpoints.
     """
 
-    def __init__(self, program: Program, fit: Fit, data: Data, metrics: Sequence[MetricsFile]) -> None:
-        self._program, self._fit, self._data, self._metrics = program, fit, data, metrics
+    def __init__(self, session: Session, metrics: Sequence[MetricsFile]) -> None:
+        self._session, self._metrics = session, metrics
         self._last = time.monotonic()
         self._cost = 0.0
 
@@ -41,24 +42,26 @@ class Saver:
         """Whether enough time has passed since the last commit."""
         return time.monotonic() - self._last >= self._cost / SAVE_SHARE
 
-    def save(self, wall_seconds: float) -> None:
+    def save(self) -> None:
         """Commit everything that a later process needs to go on from here."""
         started = time.monotonic()
         for metrics in self._metrics:
             metrics.sync()
-        store, fit, slots = self._program.store, self._fit, self._program.slots
+        program, fit, data = self._session.program, self._session.fit, self._session.data
+        store, slots = program.store, program.slots
         state = {
             "fit": fit.state(),
             "metrics": [metrics.offset for metrics in self._metrics],
-            "wall_seconds": wall_seconds,
-            "fingerprint": self._data.dataset.fingerprint,
+            "wall_seconds": self._session.clock.seconds(),
+            "fingerprint": data.dataset.fingerprint,
+            **self._session.began,
         }
-        if self._program.alone:
-            state |= _described(slots[0], self._data, fit.epoch - 1, fit.step)
+        if program.alone:
+            state |= _described(slots[0], data, fit.epoch - 1, fit.step)
         pointer = checkpoint.commit(store, fit.step, fit.tensors(), state)
         checkpoint.point(store, "last", pointer)
-        if self._program.alone:
-            commit_best(slots[0], fit, 0, self._data, pointer)
+        if program.alone:
+            commit_best(slots[0], fit, 0, data, pointer)
         checkpoint.prune(store, spare=SPARE_COMMITS)
         self._last = time.monotonic()
         self._cost = self._last - started

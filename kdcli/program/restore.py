@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
@@ -17,8 +16,8 @@ from kdcli.checkpoint.read import read_verified
 from kdcli.engine.fit import Fit, FitState
 from kdcli.errors import CheckpointError, DataError
 from kdcli.program.beginning import check_same, environment_changes
+from kdcli.program.session import Session
 from kdcli.program.slots import Program
-from kdcli.program.train import Clock
 from kdcli.rundir import MetricsFile
 
 _STATE_FILE = "state.safetensors"
@@ -34,17 +33,10 @@ class _Progress:
     fingerprint: str
 
 
-def restore(program: Program, fit: Fit, data: Data, began: Mapping[str, Any], clock: Clock) -> str | None:
+def restore(session: Session) -> str | None:
     """Put a fresh fit where the program's newest usable checkpoint was taken, and its metrics files with it.
 
     Where none is usable the training begins again.
-
-    Args:
-        program: What is to go on.
-        fit: Its training, at its first step.
-        data: Its data.
-        began: See ``beginning``.
-        clock: Gets the seconds that were spent before.
 
     Returns:
         Where it goes on, and why there if not from the last checkpoint; None where nothing was committed yet.
@@ -54,6 +46,7 @@ def restore(program: Program, fit: Fit, data: Data, began: Mapping[str, Any], cl
         DataError: The data are not those that the training began with.
         UsageError: Nor is the configuration, or the teacher.
     """
+    program, fit, data, began = session.program, session.fit, session.data, session.began
     committed = checkpoint.has_commits(program.store)
     loaded, note = _newest(program.store) if committed else (None, None)
     offsets: Sequence[int] = [0] * len(program.slots)
@@ -62,7 +55,7 @@ def restore(program: Program, fit: Fit, data: Data, began: Mapping[str, Any], cl
         progress = _progress(loaded, program, fit, data)
         note = "; ".join(filter(None, [note, environment_changes(program, data.labels.device)])) or None
         _load(fit, loaded, progress.fit)
-        offsets, clock.before = progress.metrics, progress.wall_seconds
+        offsets, session.clock.before = progress.metrics, progress.wall_seconds
     for slot, offset in zip(program.slots, offsets, strict=True):
         with MetricsFile(slot.run.metrics) as metrics:
             metrics.truncate(offset)

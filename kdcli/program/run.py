@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from kdcli import checkpoint
 from kdcli.build import Data, build_fit, load_dataset, pick_device
 from kdcli.engine.bank import Bank
 from kdcli.engine.fit import Fit
-from kdcli.errors import DivergedError, Interrupted, KDError, MachineError
+from kdcli.errors import DivergedError, Interrupted, KDError, MachineError, UsageError
+from kdcli.program.beginning import beginning
 from kdcli.program.finish import Outcome, conclude, measured, summarise
 from kdcli.program.restore import restore
+from kdcli.program.session import Session
 from kdcli.program.signals import stop_request
 from kdcli.program.slots import Program, home_of
-from kdcli.program.train import Clock, train
+from kdcli.program.train import train
 from kdcli.rundir import RunDir, RunLock, create_child, describe_environment
 from kdcli.schema import Evaluate, Training
 from kdcli.schema.results import Summary
@@ -90,20 +91,19 @@ def run_cohort(
     Raises:
         Interrupted: If it was asked to stop; its state is saved.
     """
-    clock = Clock()
     configs = [slot.config for slot in program.slots]
     fit = build_fit(configs, data, bank, teacher, epoch_examples=program.epoch_examples, say=manner.say)
-    began = beginning(program, None if teacher is None else teacher.sha256())
-    place = restore(program, fit, data, began, clock)
+    session = Session(program, fit, data, beginning(program, None if teacher is None else teacher.sha256()))
+    place = restore(session)
     if place is not None:
         manner.say(place)
     names = [slot.name for slot in program.slots]
     with stop_request() as stop, manner.display(title, names, fit.plan.epochs, _teacher_top1(fit)) as display:
-        train(Saver(program, fit, data, began, clock), display, stop)
+        train(session, display, stop)
     if stop():  # perhaps during the very last step: then a resume does what is left to do after it
         home = home_of(program.slots[0].run)
         raise stop.error(str(home), f"kd resume {shlex.quote(str(home))}")
-    return Finished(conclude(program, fit, data), fit, data, clock.seconds())
+    return Finished(conclude(program, fit, data), fit, data, session.clock.seconds())
 
 
 def _teacher_top1(fit: Fit) -> float | None:
@@ -162,6 +162,8 @@ def recorded(runs: Sequence[RunDir]) -> Iterator[None]:
             for run in runs:
                 if run.record.status == "running":
                     run.set_status(status, _as_recorded(error))
+            if isinstance(error, SystemExit):
+                raise _as_recorded(error) from error
             raise
 
 
@@ -176,5 +178,8 @@ def _as_recorded(error: BaseException) -> KDError:
         return error
     if isinstance(error, KeyboardInterrupt):
         return Interrupted("stopped by Ctrl-C", fix="go on with: kd resume")
+    if isinstance(error, SystemExit):
+        what = f"code in the training called sys.exit({error.code!r})"
+        return UsageError(what, where="model.target", fix="raise an exception there instead")
     kind = MachineError if isinstance(error, OSError) else KDError
     return kind(f"{type(error).__name__}: {error}")

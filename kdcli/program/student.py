@@ -136,6 +136,8 @@ def _write_summaries(lesson: Lesson, finished: Sequence[Finished], log_probs: Te
         baseline = found.get(lesson.baseline_of.get(name, ""))
         compared = None if baseline is None else _compared(one, baseline, teacher.test.errors)
         one.slot.run.write_summary(one.summary.model_copy(update={"baseline": compared}).model_dump(by_alias=True))
+    # The students last: one that is finished is not gone on with, and its baseline would stay as it is.
+    for one in reversed(found.values()):
         one.slot.run.set_status("finished")
 
 

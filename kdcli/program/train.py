@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import ExitStack
 
-from kdcli.build import Data
-from kdcli.engine.fit import Fit
 from kdcli.engine.results import EpochResult, MemberResult, Stopped
 from kdcli.program.commits import Saver
+from kdcli.program.session import Session
 from kdcli.program.signals import StopRequest
-from kdcli.program.slots import Program
 from kdcli.report.display import Display
 from kdcli.rundir import MetricsFile
 
 
-class Clock:
-    """Wall-clock seconds of a training over all the processes that took part in it."""
-
-    def __init__(self) -> None:
-        self._started = time.monotonic()
-        self.before = 0.0
-
-    def seconds(self) -> float:
-        """Seconds so far."""
-        return self.before + time.monotonic() - self._started
-
-
-def train(program: Program, fit: Fit, data: Data, display: Display, stop: StopRequest, clock: Clock) -> None:
+def train(session: Session, display: Display, stop: StopRequest) -> None:
     """Train until the cohort is finished or asked to stop; either way its state is saved."""
+    fit = session.fit
     with ExitStack() as files:
-        metrics = [files.enter_context(MetricsFile(slot.run.metrics)) for slot in program.slots]
-        saver = Saver(program, fit, data, metrics)
+        metrics = [files.enter_context(MetricsFile(slot.run.metrics)) for slot in session.program.slots]
+        saver = Saver(session, metrics)
         for event in fit.events(stop):
             if not isinstance(event, EpochResult):
                 display.tick(event)
@@ -39,9 +25,9 @@ def train(program: Program, fit: Fit, data: Data, display: Display, stop: StopRe
             _write(event, metrics)
             display.epoch(event)
             if fit.finished or saver.due():
-                saver.save(clock.seconds())
+                saver.save()
         if not fit.finished:
-            saver.save(clock.seconds())
+            saver.save()
 
 
 def _write(result: EpochResult, metrics: list[MetricsFile]) -> None:

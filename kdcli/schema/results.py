@@ -33,7 +33,7 @@ class TestMeasures(Result):
 
 
 class Selected(Result):
-    """Which checkpoint the numbers are of, and after which epoch, from 1; ``by`` is ``best`` (on validation) or ``last``."""
+    """Which checkpoint the numbers are of, after which epoch (from 1); ``by`` says how."""
 
     checkpoint: str
     epoch: int
@@ -101,7 +101,7 @@ class Summary(Result):
 
 
 class MetricsLine(Result):
-    """A line of ``metrics.jsonl``: one epoch of one network, the first is 1; ``lr``, temperature and alpha are of its last step."""
+    """A line of ``metrics.jsonl``: an epoch of one network, from 1; ``lr``, temperature and alpha of its last step."""
 
     epoch: int
     step: int

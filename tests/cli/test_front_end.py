@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -144,3 +146,18 @@ def test_colour_follows_the_environment(environ: dict[str, str], allowed: bool) 
 def test_an_unknown_flag_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="unknown flag '--epochs'"):
         parse_line(["train-teacher", "--epochs", "5"])
+
+
+def test_with_stdout_closed_nothing_is_written_into_a_file_that_takes_its_place(tmp_path: Path) -> None:
+    line = f"{sys.executable} -m kdcli verify . >&-"
+    (tmp_path / "run.json").write_text("{}")
+    done = subprocess.run(["sh", "-c", line], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 4
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "run.json").read_text() == "{}"
+
+
+def test_a_reader_that_has_gone_is_no_error_of_ours() -> None:
+    line = f"{sys.executable} -m kdcli --help | head -1"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr, len(done.stdout.splitlines())) == (0, "", 1)

@@ -86,7 +86,7 @@ def classes(world: World) -> Row:
         "four classes": Wrong([*net, f"dataset.path={four}"], 2, ["ape, bee, cat", "dog"]),
         "two classes": Wrong([*net, f"dataset.path={two}"], 2, ["ape, bee, cat", "2 in all"]),
         "three, one of them another": Wrong([*net, f"dataset.path={renamed}"], 2, ["cat", "cow"]),
-        "ten classes": Wrong([*net, "dataset=mnist"], 2, ["ape, bee, cat", "10 in all"]),
+        "ten classes": Wrong([*net[:2], "dataset=mnist", "model=mlp_30", "device=cpu"], 2, ["ape, bee, cat", "10 in all"]),
         "the same in another order": Wrong([*net, f"teacher={permuted}"], 2, ["bee, ape, cat", "ape, bee, cat"]),
         "a teacher of one class": Wrong([*net, f"teacher={one}"], 4, []),
     }
@@ -167,7 +167,6 @@ def data(world: World) -> Row:
         "only a header": "a,b,kind\n",
         "one class": "a,kind\n" + "1,ape\n" * 30,
         "one row": "a,kind\n1,ape\n",
-        "a class of one": "a,kind\n" + "1,ape\n2,bee\n" * 10 + "3,cat\n",
         "a column too few": "a,b,kind\n1,2,ape\n1,bee\n",
         "no such target": "a,b\n1,2\n",
         "infinities": "a,kind\n" + "1e999,ape\n2,bee\n" * 20,

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from kdcli import checkpoint
-from kdcli.errors import CheckpointError, DataError, Interrupted
+from kdcli.errors import CheckpointError, DataError, Interrupted, UsageError
 from kdcli.program.run import Manner
 from kdcli.program.student import distill_student
 from kdcli.program.teacher import train_teacher
@@ -132,19 +133,91 @@ def test_a_cohort_falls_back_too(
         reference.same_training(run.path / name, other.path / name)
 
 
+def alter(run: RunDir, change: Callable[[dict[str, Any], dict[str, Any]], object]) -> None:
+    """Let last.json name a checkpoint whose tensors and state were changed."""
+    loaded = checkpoint.load(run.checkpoints, "last")
+    state = json.loads(json.dumps(loaded.state))
+    change(loaded.tensors, state)
+    checkpoint.point(run.checkpoints, "last", checkpoint.commit(run.checkpoints, loaded.step, loaded.tensors, state))
+
+
 def test_other_data_are_refused(stopped: RunDir, go_on: Callable[..., list[str]]) -> None:
+    alter(stopped, lambda tensors, state: state.update(fingerprint="0" * 64))
     with pytest.raises(DataError, match="not those that this training began with"):
-        go_on(stopped, "dataset=letter")
+        go_on(stopped)
     assert RunDir.open(stopped.path).record.status == "failed"
 
 
-def test_a_state_of_another_training_is_refused(stopped: RunDir, go_on: Callable[..., list[str]]) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensors, state: tensors["model"].popitem(),
+        lambda tensors, state: tensors["state"].popitem(),
+        lambda tensors, state: tensors["model"].update(extra=torch.zeros(1)),
+        lambda tensors, state: tensors["model"].update({"output.bias": torch.zeros(11)}),
+        lambda tensors, state: tensors["model"].update({"output.bias": torch.zeros(10).double()}),
+    ],
+)
+def test_tensors_of_another_training_are_refused(
+    stopped: RunDir, go_on: Callable[..., list[str]], change: Callable[..., object]
+) -> None:
+    alter(stopped, change)
     with pytest.raises(CheckpointError, match="does not fit this training"):
-        go_on(stopped, "model.hidden=[31,30]")
-    with pytest.raises(CheckpointError, match="does not fit this training"):
-        go_on(stopped, "optimizer=sgd")
-    with pytest.raises(CheckpointError, match="is of another training"):
-        go_on(stopped, "epochs=2")
+        go_on(stopped)
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("model.hidden=[31,30]", r"model.hidden from '\[30, 30\]' to '\[31, 30\]'"),
+        ("optimizer=sgd", "optimizer.kind from 'adamw' to 'sgd'"),
+        ("epochs=2", "epochs from '5' to '2'"),
+        ("seed=1", "seed from '0' to '1'"),
+        ("dataset=letter", "dataset.kind from 'mnist' to 'letter'"),
+    ],
+)
+def test_a_configuration_that_was_changed_is_refused_and_named(
+    stopped: RunDir, go_on: Callable[..., list[str]], override: str, named: str
+) -> None:
+    with pytest.raises(UsageError, match=f"changed since this training began:.*{named}"):
+        go_on(stopped, override)
+
+
+def test_another_output_directory_is_no_change(
+    stopped: RunDir, go_on: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    assert any(line.startswith("going on from") for line in go_on(stopped, f"output_dir={tmp_path}"))
+
+
+def test_another_teacher_is_refused(
+    configure: Configure,
+    manner: Manner,
+    tiny_teacher: RunDir,
+    whole: RunDir,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = configure("distill-student", *TINY, f"output_dir={tmp_path / 'a'}", f"teacher={tiny_teacher.path}")
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        distill_student(config, [tiny_teacher], scripted.signalled(manner, patch, 45, signal.SIGINT))
+    (run,) = map(RunDir.open, (tmp_path / "a").glob("distill-student/*"))
+    with pytest.raises(UsageError, match="teacher_sha256 from"):
+        distill_student(config, [whole], manner, run)
+
+
+def test_another_version_of_torch_is_said(stopped: RunDir, go_on: Callable[..., list[str]]) -> None:
+    environment = json.loads((stopped.path / "environment.json").read_text())
+    environment["versions"]["torch"] = "2.11.0"
+    (stopped.path / "environment.json").write_text(json.dumps(environment))
+    assert any("not bit-exact" in line and f"torch 2.11.0 -> {torch.__version__}" in line for line in go_on(stopped))
+
+
+def test_a_training_that_was_killed_before_its_first_checkpoint_begins_again_with_empty_metrics(
+    stopped: RunDir, whole: RunDir, go_on: Callable[..., list[str]]
+) -> None:
+    shutil.rmtree(stopped.checkpoints)
+    go_on(stopped)
+    reference.same_training(whole.path, stopped.path)
 
 
 @pytest.mark.parametrize(
@@ -164,14 +237,13 @@ def test_a_state_of_another_training_is_refused(stopped: RunDir, go_on: Callable
 def test_a_state_that_makes_no_sense_is_refused(
     stopped: RunDir, go_on: Callable[..., list[str]], key: Any, value: object
 ) -> None:
-    loaded = checkpoint.load(stopped.checkpoints, "last")
-    state = json.loads(json.dumps(loaded.state))
-    if isinstance(key, tuple):
-        state[key[0]][key[1]] = value
-    else:
-        state[key] = value
-    altered = checkpoint.commit(stopped.checkpoints, loaded.step, loaded.tensors, state)
-    checkpoint.point(stopped.checkpoints, "last", altered)
+    def change(tensors: object, state: dict[str, Any]) -> None:
+        if isinstance(key, tuple):
+            state[key[0]][key[1]] = value
+        else:
+            state[key] = value
+
+    alter(stopped, change)
     with pytest.raises(CheckpointError):
         go_on(stopped)
 
