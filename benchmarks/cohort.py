@@ -1,6 +1,6 @@
 """How K fully connected networks train fastest on a CPU: stacked, by torch.func.vmap, or one after another.
 
-Prints one JSON: milliseconds a step (forward, backward; medians of interleaved repeats), and ratios to one after another.
+Prints one JSON: milliseconds a step (forward and backward, medians of interleaved repeats), and ratios to "in turn".
 
     python benchmarks/cohort.py [--repeats 15]
 """

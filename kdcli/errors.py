@@ -76,7 +76,7 @@ class SweepError(KDError):
     exit_code = 7
 
 
-class Interrupted(KDError):
+class Interrupted(KDError):  # noqa: N818  it is an answer to the user, not a fault
     """The run was asked to stop; what it had reached is saved."""
 
     exit_code = 130

@@ -1,4 +1,4 @@
-"""A disk whose power fails: its changes are recorded, and replayed up to a moment, with any part of what was not synced.
+"""A disk whose power fails: its changes are recorded and replayed up to a moment, with any part of what was not synced.
 
 What is written other than by ``os.open`` and ``os.write`` is not seen, and so is not there after the cut.
 """

@@ -27,7 +27,9 @@ MOST_BYTES = 500 * 2**20
 
 def bombs(world: World) -> Row:
     """S5: small files that would take all memory or time."""
-    row = Row("S5", "bombs in checkpoints, YAML, tables and images", "refused within seconds and 500 MB, exit 2, 3 or 4")
+    row = Row(
+        "S5", "bombs in checkpoints, YAML, tables and images", "refused within seconds and 500 MB, exit 2, 3 or 4"
+    )
     place = Range(world)
     lines = {name: make(place) for name, make in BOMBS.items()}
     for name, line in lines.items():
@@ -139,7 +141,12 @@ def _idx(place: Range) -> list[str]:
     top = place.copy(place.world.teacher).with_name("root") / "FashionMNIST" / "raw"
     top.mkdir(parents=True)
     header = struct.pack(">IIII", 0x803, 2**31, 28, 28)
-    for name in ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"):
+    for name in (
+        "train-images-idx3-ubyte.gz",
+        "train-labels-idx1-ubyte.gz",
+        "t10k-images-idx3-ubyte.gz",
+        "t10k-labels-idx1-ubyte.gz",
+    ):
         (top / name).write_bytes(gzip.compress(header + bytes(2**20)))
     return ["train-teacher", "dataset=fashion_mnist", f"dataset.root={top.parents[1]}", place.place()]
 
@@ -154,7 +161,9 @@ BOMBS: dict[str, Callable[[Range], list[str]]] = {
     "a header of 2^63 bytes": _weights(_header(2**63)),
     "a header of 100 MB": _weights(_header(100 * 2**20, b" " * 100 * 2**20)),
     "a tensor of 2^80 numbers": _weights(
-        _header(64, json.dumps({"t": {"dtype": "F32", "shape": [2**40, 2**40], "data_offsets": [0, 0]}}).encode().ljust(64))
+        _header(
+            64, json.dumps({"t": {"dtype": "F32", "shape": [2**40, 2**40], "data_offsets": [0, 0]}}).encode().ljust(64)
+        )
     ),
     "aliases in config.yaml": _config(_ALIASES),
     "2000 levels in config.yaml": _config(_DEEP),
@@ -196,13 +205,18 @@ def names(world: World) -> Row:
     for name in NAMES[:: world.amount(4, 1)]:
         place = Range(world)
         outputs = place.allowed / _as_file_name(name) / "outputs"
-        table = write_table(place.allowed / f"{_as_file_name(name)}.csv", classes=('"' + name.replace('"', '""') + '"', "bee", "cat"))
+        table = write_table(
+            place.allowed / f"{_as_file_name(name)}.csv", classes=('"' + name.replace('"', '""') + '"', "bee", "cat")
+        )
         line = ["train-teacher", *world.net(6, 1), _value("dataset.path", table), _value("output_dir", outputs)]
         trap = {"watch": [str(place.allowed)], "hostile": str(place.folder)}
         (trained,) = world.machine.lines([line], cwd=place.folder, trap=trap)
         row.add(f"{name[:30]!r}: kd train-teacher", _unsafe(trained, outputs), silent=trained.code == 0)
         for run in outputs.glob("train-teacher/*"):
-            read = [["evaluate", _value("run", run), "latency=false", "device=cpu", _value("output_dir", outputs)], ["verify", str(run)]]
+            read = [
+                ["evaluate", _value("run", run), "latency=false", "device=cpu", _value("output_dir", outputs)],
+                ["verify", str(run)],
+            ]
             for again, ended in zip(read, world.machine.lines(read, cwd=place.folder, trap=trap), strict=True):
                 row.add(f"{name[:30]!r}: kd {again[0]}", _unsafe(ended, outputs), silent=ended.code == 0)
     return row
@@ -261,7 +275,9 @@ def _active(text: str) -> str | None:
 
 def dataset_files(world: World) -> Row:
     """S7: files of a dataset that would run code or write elsewhere when they are unpacked."""
-    row = Row("S7", "pickles in place of CIFAR's, archives with ../ and links", "exit 3, nothing runs, no file elsewhere")
+    row = Row(
+        "S7", "pickles in place of CIFAR's, archives with ../ and links", "exit 3, nothing runs, no file elsewhere"
+    )
     place = Range(world)
     made = gadgets(place.folder)
     import pickle
@@ -284,7 +300,9 @@ LINKED = (
 
 def links(world: World) -> Row:
     """S8: parts of a run are symbolic links to other places."""
-    row = Row("S8", "a part of a run is a symbolic link", "nothing behind it is changed or deleted, whatever the exit code")
+    row = Row(
+        "S8", "a part of a run is a symbolic link", "nothing behind it is changed or deleted, whatever the exit code"
+    )
     place = Range(world)
     for name in LINKED:
         run, target = place.copy(world.stopped), world.folder("target")

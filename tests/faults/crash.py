@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from faults.compare import damage, difference, leftovers, records, snapshot
-from faults.machine import Ended, Process
+from faults.machine import LIMIT_S, Ended, Process
 from faults.table import Row
 from faults.world import Job, World
 from kdcli import checkpoint
@@ -22,6 +22,7 @@ MORE_SAVES = {"share": 0.3}
 """kd spends 5 % of its time on saving; here it saves more often, so that more saves are hit."""
 
 KILLS_A_STORY = 4
+RESUMES = 3
 
 
 @dataclass
@@ -50,12 +51,11 @@ class Story:
 
     def finish(self, run_again: Callable[[], str | None] = lambda: None) -> None:
         """Bring it to its end, undisturbed, and compare what came out; ``run_again`` says what ran that need not."""
-        while self.problem is None:
-            ended = self.start().wait()
-            if ended.code == 2 and "there is no run that can go on" in ended.err and self._is_finished():
-                break  # killed after its last word
-            if self.failed(None if ended.code == 0 else f"the last resume: {ended.shown}") or self._is_finished():
-                break
+        for _ in range(RESUMES):  # killed before its directory was there, it begins; so it may take two
+            if self.problem is None and not self._is_finished():
+                ended = self.start().wait()
+                self.failed(None if ended.code == 0 else f"the last resume: {ended.shown}")
+        self.failed(None if self._is_finished() else f"not finished: {self._standing()}")
         self.failed(damage(self.outputs) or leftovers(self.outputs))
         self.failed(run_again(), silent=True)
         self.failed(None if self.problem else difference(snapshot(self.outputs), self.job.expected), silent=True)
@@ -67,8 +67,12 @@ class Story:
             row.add(stop, self.problem, silent=self.silent)
 
     def _is_finished(self) -> bool:
-        found = [json.loads(path.read_text())["status"] for path in records(self.outputs)]
-        return bool(found) and set(found) == {"finished"}
+        return set(self._standing().values()) == {"finished"}
+
+    def _standing(self) -> dict[str, str]:
+        """The status of every run."""
+        found = records(self.outputs)
+        return {str(path.parent.relative_to(self.outputs)): json.loads(path.read_text())["status"] for path in found}
 
 
 def killed(world: World, name: str) -> Row:
@@ -220,7 +224,8 @@ def _ask(story: Story, chance: random.Random, signals: Sequence[int], codes: set
 
 def _is_working(process: Process, outputs: Path) -> bool:
     """Wait until there is a run that has begun."""
-    while process.sleep(0.002):
+    end = time.monotonic() + LIMIT_S
+    while process.sleep(0.002) and time.monotonic() < end:
         for path in records(outputs):
             if json.loads(path.read_text())["status"] == "running":
                 return True

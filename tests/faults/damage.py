@@ -11,7 +11,6 @@ from pathlib import Path
 from faults.machine import Ended
 from faults.table import Row
 from faults.world import World
-
 from kdcli import checkpoint
 from kdcli.errors import CheckpointError, KDError
 
@@ -35,7 +34,11 @@ def truncated(world: World) -> Row:
 
 def flipped(world: World) -> Row:
     """R7: one flipped bit in every byte of every file, manifest and pointer included."""
-    row = Row("R7", "a flipped bit in a byte of a checkpoint", "found before anything is parsed, said, exit 4 or another checkpoint")
+    row = Row(
+        "R7",
+        "a flipped bit in a byte of a checkpoint",
+        "found before anything is parsed, said, exit 4 or another checkpoint",
+    )
     store = _store(world)
     chance = random.Random(7)
     for path in _files(store):
@@ -134,8 +137,15 @@ def readers(world: World, outputs: Path) -> list[Reader]:
     place = f"output_dir={outputs}"
     student = world.net(6, 1, baseline="false")
     return [
-        Reader("evaluate", world.teacher, "best", lambda run: ["evaluate", f"run={run}", "latency=false", "device=cpu", place]),
-        Reader("distill-student", world.teacher, "best", lambda run: ["distill-student", f"teacher={run}", *student, place]),
+        Reader(
+            "evaluate",
+            world.teacher,
+            "best",
+            lambda run: ["evaluate", f"run={run}", "latency=false", "device=cpu", place],
+        ),
+        Reader(
+            "distill-student", world.teacher, "best", lambda run: ["distill-student", f"teacher={run}", *student, place]
+        ),
         Reader("resume", world.stopped, "last", lambda run: ["resume", str(run)]),
         Reader("verify", world.teacher, "best", lambda run: ["verify", str(run)]),
     ]
@@ -168,7 +178,9 @@ def _swap(old: Path, new: Path, part: str) -> bool:
         tensors = checkpoint.load(old.parent).tensors[part.removesuffix(".safetensors")]
         from safetensors.torch import save_file
 
-        save_file({name: tensor + 1 if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}, new / part)
+        save_file(
+            {name: tensor + 1 if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}, new / part
+        )
     else:
         shutil.copy(old / part, new / part)
     return True

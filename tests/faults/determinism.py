@@ -15,8 +15,7 @@ from faults.compare import damage, difference, snapshot
 from faults.table import Row
 from faults.world import World, write_table
 
-
-NETS = f'''
+NETS = '''
 import sys
 import torch
 from torch import nn
@@ -175,7 +174,9 @@ def teacher_unchanged(world: World) -> Row:
         before = _files(world.teacher)
         ended = world.run([*line, f"output_dir={world.folder('taught')}"])
         changed = [str(path) for path, digest in _files(world.teacher).items() if before.get(path) != digest]
-        row.add(line[0], ended.shown if ended.code else (f"{changed[0]} changed" if changed else None), silent=bool(changed))
+        row.add(
+            line[0], ended.shown if ended.code else (f"{changed[0]} changed" if changed else None), silent=bool(changed)
+        )
     return row
 
 

@@ -15,12 +15,12 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+
 from faults.compare import damage
 from faults.crash import MORE_SAVES, Story
 from faults.table import Row
 from faults.traps import ERRNOS
 from faults.world import Job, World
-
 from kdcli import checkpoint
 from kdcli.errors import KDError
 

@@ -158,7 +158,11 @@ def targets(marker: Path) -> list[dict[str, object]]:
         if number % 3 == 1:
             form = {"_target_": name, "_partial_": number % 2 == 0, "path": str(marker), "mode": "w"}
         elif number % 3 == 2:
-            form = {"_target_": name, "_args_": [{"_target_": "os.system", "_args_": [f"touch {marker}"]}], "_recursive_": True}
+            form = {
+                "_target_": name,
+                "_args_": [{"_target_": "os.system", "_args_": [f"touch {marker}"]}],
+                "_recursive_": True,
+            }
         made.append(form)
     return made
 

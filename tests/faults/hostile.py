@@ -65,7 +65,9 @@ class Range:
             told: What the refusal must name, one of these.
         """
         trap = {"watch": [str(self.allowed)], "hostile": str(self.folder)}
-        for what, ended in zip(self.whats, self.world.machine.lines(self.lines, cwd=self.folder, trap=trap), strict=True):
+        for what, ended in zip(
+            self.whats, self.world.machine.lines(self.lines, cwd=self.folder, trap=trap), strict=True
+        ):
             problem = self._problem(ended, codes(what), told)
             row.add(what, problem, silent=problem is not None and (ended.code == 0 or bool(ended.events)))
             self.marker.unlink(missing_ok=True)
@@ -137,7 +139,9 @@ def _as_files(world: World, row: Row, made: dict[str, object]) -> None:
 
 def hydra_targets(world: World) -> Row:
     """S2: over a hundred ``_target_``s in cards, configurations, programs, ledgers and studies."""
-    row = Row("S2", "a _target_, _partial_ or interpolation in a file", "refused with the key; nothing runs, no file is made")
+    row = Row(
+        "S2", "a _target_, _partial_ or interpolation in a file", "refused with the key; nothing runs, no file is made"
+    )
     place = Range(world)
     chosen = targets(place.marker)
     for number, target in enumerate(chosen[:: world.amount(max(1, len(chosen) // 10), 1)]):
@@ -211,7 +215,11 @@ PLACES: dict[str, Callable[[Range, dict[str, object]], list[str]]] = {
 
 def own_code(world: World) -> Row:
     """S2: custom models that a file names, and files that call themselves trusted."""
-    row = Row("S2 custom", "model=custom in a file, with or without trust_code in that file", "exit 2, and the code is not imported")
+    row = Row(
+        "S2 custom",
+        "model=custom in a file, with or without trust_code in that file",
+        "exit 2, and the code is not imported",
+    )
     place = Range(world)
     (place.folder / "hostile_module.py").write_text(f"open({str(place.marker)!r}, 'w')\n")
     custom = {"kind": "custom", "target": "hostile_module:build", "arguments": {}}
@@ -243,7 +251,9 @@ def _stopped_student(world: World, teacher: Path) -> Path:
 
 def secrets(world: World) -> Row:
     """S4: an interpolation that would read the environment, and a secret that is there while kd works."""
-    row = Row("S4", "${oc.env:SECRET} in files; a secret in the environment", "the secret stands in no file and no output")
+    row = Row(
+        "S4", "${oc.env:SECRET} in files; a secret in the environment", "the secret stands in no file and no output"
+    )
     text = "${oc.env:KD_SECRET}"
     for what, put in SECRETS.items():
         outputs = world.folder("secret")
@@ -299,7 +309,9 @@ def static(world: World) -> Row:
     """S3: no call in kd's own code that could run what it reads."""
     import kdcli
 
-    row = Row("S3", "eval, exec, pickle, torch.load, yaml.load, shell=True, instantiate in kd's code", "none, file by file")
+    row = Row(
+        "S3", "eval, exec, pickle, torch.load, yaml.load, shell=True, instantiate in kd's code", "none, file by file"
+    )
     for path in sorted(Path(kdcli.__path__[0]).rglob("*.py")):
         found = _dangerous(ast.parse(path.read_text()))
         row.add(str(path), found, silent=found is not None)

@@ -267,8 +267,9 @@ def _largest_size() -> int:
 
 def _import_everything() -> None:
     """Import now what every child would import again; torch has one thread, so that forks are safe."""
-    import kdcli
     import torch
+
+    import kdcli
 
     torch.set_num_threads(1)
     tempfile.gettempdir()  # found once, by writing a file

@@ -196,16 +196,16 @@ def _fail_calls(number: int, code: int, lasting: bool, under: str, counted: str 
 
 def _set_clock(offset: float) -> None:
     """Let the wall clock be wrong; what measures durations is not touched, as by the system."""
-    import datetime as module
+    import datetime as dt
 
     from kdcli.rundir import create, record
 
-    real_time, real = time.time, module.datetime
+    real_time, real = time.time, dt.datetime
 
     class Wrong(real):  # type: ignore[misc, valid-type]
         @classmethod
         def now(cls, tz: Any = None) -> Any:
-            return real.now(tz) + module.timedelta(seconds=offset)
+            return real.now(tz) + dt.timedelta(seconds=offset)
 
     time.time = lambda: real_time() + offset
     create.datetime = record.datetime = Wrong  # type: ignore[attr-defined]
