@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from kdcli.commands.override_errors import unresolved
 from kdcli.commands.request import Request
-from kdcli.commands.yaml_places import place_of
+from kdcli.commands.yaml_places import place_of, place_of_option
 from kdcli.errors import UsageError
 from kdcli.schema import Config, parse_config
 
@@ -75,7 +75,10 @@ def typed(data: dict[str, Any], request: Request) -> Config:
 
 def _places(keys: Iterable[str], request: Request) -> list[str]:
     files = request.yaml_files()
-    found = (place_of(key, files) for key in keys if request.given(key) is None)
+    found = [
+        place_of(key, files) if request.given(key) is None else place_of_option(key.partition(".")[0], files)
+        for key in keys
+    ]
     return [place for place in found if place]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from kdcli.disk import write_atomic
+from kdcli.disk import remove_leftovers, write_atomic
 from kdcli.errors import CheckpointError
 from kdcli.json_io import read_json
 from kdcli.rundir import RunDir, read_metrics
@@ -36,6 +36,8 @@ def write_report(run: RunDir) -> Path | None:
     stem = run.path / "figures" / "curves"
     if stem.parent.is_symlink():
         raise CheckpointError("a symbolic link where figures are kept", where=str(stem.parent), fix="remove it")
+    for folder in (run.path, stem.parent):
+        remove_leftovers(folder)
     curves(metrics, stem, baseline=baseline, best_epoch=best)
     text = run_report(
         summary,

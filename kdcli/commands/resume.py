@@ -9,11 +9,13 @@ from pathlib import Path
 from kdcli.commands.ending import end_training
 from kdcli.commands.flags import Flags
 from kdcli.commands.manner import make_manner
+from kdcli.commands.reporting import write_report
 from kdcli.errors import CheckpointError, Interrupted, UsageError
 from kdcli.json_io import encode_json
 from kdcli.program.signals import terminable
 from kdcli.program.slots import home_of, teacher_names
 from kdcli.rundir import RunDir, resolve_run
+from kdcli.rundir.find import TRAININGS
 from kdcli.rundir.listing import STUDIES, SWEEPS
 from kdcli.schema import Config, DistillStudent, TrainTeacher, parse_config
 from kdcli.schema.model import Custom
@@ -70,6 +72,8 @@ def carry_on(run: RunDir, flags: Flags, *, trust_code: bool) -> int:
     """
     kind = run.record.command
     if run.status == "finished":
+        if kind in TRAININGS and not (run.path / "report.html").exists():
+            write_report(run)  # stopped between its last word and its report
         (sys.stderr if flags.json else sys.stdout).write(f"{run.path} is finished: nothing to resume\n")
         if flags.json and kind != STUDIES:
             sys.stdout.write(encode_json(run.summary()).decode())

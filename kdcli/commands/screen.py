@@ -23,7 +23,7 @@ def as_kd_error(error: BaseException) -> KDError:
     if isinstance(error, KDError):
         return error
     if isinstance(error, KeyboardInterrupt):
-        return Interrupted("interrupted")
+        return Interrupted(str(error) or "interrupted")
     if isinstance(error, OSError):
         return _machine_error(error)
     if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("kdcli"):

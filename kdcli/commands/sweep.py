@@ -17,7 +17,7 @@ from kdcli.commands.sweep_results import LEDGER, failure, read_ledger, show_resu
 from kdcli.commands.train import ignored_by_teachers
 from kdcli.disk import fsync_directory, make_directory, remove_leftovers, remove_tree, temporary_name, translated
 from kdcli.errors import Interrupted, UsageError
-from kdcli.program.signals import terminable
+from kdcli.program.signals import terminable, undisturbed
 from kdcli.rundir import MetricsFile, RunDir, RunLock, create_child, create_run
 from kdcli.schema import DistillStudent, Training, TrainTeacher
 from kdcli.schema.sweep import LedgerEntry, baseline_name, job_name
@@ -127,6 +127,7 @@ def open_sweep(run: RunDir) -> Sweep:
         stack.enter_context(RunLock(run.path))
         stack.enter_context(terminable())
         run.set_status("running")
+        stack.enter_context(_marked(run))
         programs = sorted((run.path / PROGRAMS).glob("*.json"), key=lambda path: (len(path.name), path.name))
         return Sweep(run, programs, stack.pop_all())
 
@@ -136,19 +137,21 @@ def run_program(path: Path, flags: Flags) -> int:
     from kdcli.program.sweep import run_program as train_program
 
     sweep = RunDir.open(path.parent.parent)
-    with terminable(), _marked(sweep):
+    with terminable():
         train_program(sweep, path, make_manner([], flags))
     return 0
 
 
 @contextmanager
 def _marked(sweep: RunDir) -> Iterator[None]:
-    """Write an interruption down in the sweep's record too."""
+    """Write an interruption of what happens inside down in the sweep's record."""
     try:
         yield
     except (Interrupted, KeyboardInterrupt) as stopped:
         error = stopped if isinstance(stopped, Interrupted) else Interrupted("stopped by Ctrl-C")
-        sweep.set_status("interrupted", error)
+        with undisturbed():
+            if RunDir.open(sweep.path).record.status == "running":
+                sweep.set_status("interrupted", error)
         raise
 
 
@@ -158,17 +161,16 @@ def finish(started: Sweep, flags: Flags) -> int:
     Raises:
         SweepError: Some jobs did not finish.
     """
-    with started.held:
-        sweep = RunDir.open(started.run.path)
-        entries = read_ledger(sweep)
-        _compare(sweep, entries, flags)
-        results = write_results(sweep, entries)
-        show_results(sweep, entries, results, flags)
-        error = failure(sweep, results)
-        if error is not None:
-            sweep.set_status("failed", error)
-            raise error
-        sweep.set_status("finished")
+    sweep = RunDir.open(started.run.path)
+    entries = read_ledger(sweep)
+    _compare(sweep, entries, flags)
+    results = write_results(sweep, entries)
+    show_results(sweep, entries, results, flags)
+    error = failure(sweep, results)
+    if error is not None:
+        sweep.set_status("failed", error)
+        raise error
+    sweep.set_status("finished")
     return 0
 
 

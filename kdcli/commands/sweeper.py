@@ -11,6 +11,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.plugins import Plugins
+from hydra.core.utils import JobStatus
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
@@ -22,7 +23,7 @@ from kdcli.commands.override_errors import explain
 from kdcli.commands.request import Request
 from kdcli.commands.screen import show_error
 from kdcli.commands.task import PROGRAM_KEY, SweepStopped, Task
-from kdcli.errors import UsageError
+from kdcli.errors import Interrupted, UsageError
 
 # Hydra instantiates no plugin that is not named as if it were in this package.
 _TARGET = "hydra_plugins.kd.KdSweeper"
@@ -59,8 +60,9 @@ class KdSweeper(Sweeper):
         from kdcli.commands import sweep  # torch comes with it, after every job has been checked
 
         started = sweep.begin(self._task.request.command, jobs, self._task.flags)
-        self._launch(jobs[0].overrides, started.programs)
-        self._task.exit_code = sweep.finish(started, self._task.flags)
+        with started.held:
+            self._launch(jobs[0].overrides, started.programs)
+            self._task.exit_code = sweep.finish(started, self._task.flags)
 
     def _expand(self, arguments: list[str]) -> list[list[str]]:
         """The overrides of each job."""
@@ -77,9 +79,14 @@ class KdSweeper(Sweeper):
         launcher = Plugins.instance().instantiate_launcher(self._context, self._task, self._config)
         paths = [QuotedString(str(path.resolve()), Quote.single).with_quotes() for path in programs]
         try:
-            launcher.launch([[*overrides, f"+{PROGRAM_KEY}={path}"] for path in paths], initial_job_idx=0)
+            ended = launcher.launch([[*overrides, f"+{PROGRAM_KEY}={path}"] for path in paths], initial_job_idx=0)
+            for job in ended:
+                if job.status == JobStatus.FAILED:
+                    raise job._return_value
         except SweepStopped as stopped:
             raise stopped.reason from stopped
+        except Interrupted:
+            raise
         except Exception as error:  # the launcher's own; what is not done is for the sweep's end to say
             show_error(error, color=self._task.flags.color, debug=self._task.flags.debug)
 

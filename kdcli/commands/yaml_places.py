@@ -66,17 +66,27 @@ def _unquoted_choices(path: Path, root: yaml.MappingNode) -> Iterator[tuple[str,
 def place_of(key: str, files: Iterable[Path]) -> str | None:
     """``file:line:column`` of a dotted key in the user's YAML, None where no file sets it."""
     for path in files:
-        try:
-            root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-        except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
-            continue
         group = path.parent.name
-        if root is not None and not isinstance(root, yaml.MappingNode) and key.partition(".")[0] == group:
-            return _mark(path, root)  # the file holds something else than keys
-        for dotted, node in _keys(root, ""):
+        for dotted, node in _keys(_root(path), ""):
             if key in (dotted, f"{group}.{dotted}"):
                 return _mark(path, node)
     return None
+
+
+def place_of_option(group: str, files: Iterable[Path]) -> str | None:
+    """The first place of an option of the user's that holds something else than keys, None where there is none."""
+    for path in files:
+        if path.parent.name == group and (root := _root(path)) is not None and not isinstance(root, yaml.MappingNode):
+            return _mark(path, root)
+    return None
+
+
+def _root(path: Path) -> yaml.Node | None:
+    try:
+        root: yaml.Node | None = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
+        return None
+    return root
 
 
 def _keys(node: yaml.Node | None, prefix: str) -> Iterator[tuple[str, yaml.Node]]:

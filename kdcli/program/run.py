@@ -18,7 +18,7 @@ from kdcli.program.beginning import beginning
 from kdcli.program.finish import Outcome, conclude, measured, summarise
 from kdcli.program.restore import restore
 from kdcli.program.session import Session
-from kdcli.program.signals import stop_request
+from kdcli.program.signals import stop_request, undisturbed
 from kdcli.program.slots import Program, home_of
 from kdcli.program.train import train
 from kdcli.rundir import RunDir, RunLock, create_child, describe_environment
@@ -158,10 +158,10 @@ def recorded(runs: Sequence[RunDir]) -> Iterator[None]:
         try:
             yield
         except BaseException as error:
-            status = _status_of(error)
-            for run in runs:
-                if run.record.status == "running":
-                    run.set_status(status, _as_recorded(error))
+            with undisturbed():
+                for run in runs:
+                    if run.record.status == "running":
+                        run.set_status(_status_of(error), _as_recorded(error))
             if isinstance(error, SystemExit):
                 raise _as_recorded(error) from error
             raise

@@ -25,7 +25,8 @@ class StopRequest:
     def receive(self, number: int, frame: FrameType | None) -> None:
         """Remember the signal; a second Ctrl-C ends at once, which the commit protocol survives."""
         if number == signal.SIGINT and self.signal is not None:
-            raise Interrupted("stopped at once by a second Ctrl-C; what the last checkpoint holds is saved")
+            # No Exception: code of others that catches those must not go on.
+            raise KeyboardInterrupt("stopped at once by a second Ctrl-C; what the last checkpoint holds is saved")
         self.signal = number
 
     def error(self, where: str, resume: str) -> Interrupted:
@@ -47,6 +48,13 @@ def stop_request() -> Iterator[StopRequest]:
 def terminable() -> Iterator[None]:
     """Let SIGTERM and SIGUSR1 end a command as Ctrl-C does, by an exception, where no training listens to them."""
     with _handled(_SIGNALS[1:], _terminate):
+        yield
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let a run that is ending write that down: it ends anyhow, whatever signal comes meanwhile."""
+    with _handled(_SIGNALS, lambda number, frame: None):
         yield
 
 

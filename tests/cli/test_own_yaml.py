@@ -53,6 +53,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (directory / "model").mkdir()
     (directory / "model" / "mine.yaml").write_text("kind: mlp\nhidden: [7]\n")
     (directory / "model" / "crooked.yaml").write_text("kind: mlp\n  hidden: [7]\n")
+    (directory / "model" / "listed.yaml").write_text("\n- kind\n- mlp\n")
     return directory
 
 
@@ -63,6 +64,7 @@ def outcomes(kd_lines: Callable[..., list[Any]], directory: Path) -> dict[str, A
     lines["swept"] = [*own, "--config-name", "swept", "-m"]
     lines["mine"] = [*own, "model=mine", "--cfg", "job", "-p", "model"]
     lines["crooked"] = [*own, "model=crooked", "--cfg", "job"]
+    lines["listed"] = [*own, "model=listed", "--cfg", "job"]
     return dict(zip(lines, kd_lines(list(lines.values())), strict=True))
 
 
@@ -78,6 +80,11 @@ def test_broken_files_are_refused_with_their_place(outcomes: dict[str, Any], nam
 def test_a_broken_option_of_a_group_is_refused_with_its_place(outcomes: dict[str, Any]) -> None:
     assert outcomes["crooked"].code == 2
     assert "crooked.yaml:2:9" in outcomes["crooked"].err
+
+
+def test_an_option_that_holds_no_keys_is_refused_with_its_place(outcomes: dict[str, Any]) -> None:
+    assert outcomes["listed"].code == 2
+    assert "listed.yaml:2:1" in outcomes["listed"].err
 
 
 def test_an_own_primary_file_may_choose_a_number_and_begin_with_a_mark(outcomes: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -111,13 +112,18 @@ def test_a_second_process_in_a_run_is_refused(capsys: pytest.CaptureFixture[str]
     assert {**reference.fingerprints(run.path), ".lock": ""} == {**before, ".lock": ""}
 
 
-def test_a_finished_run_says_so_and_is_left_alone(tiny_teacher: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
-    before = reference.fingerprints(tiny_teacher.path)
-    assert main(["resume", str(tiny_teacher.path)]) == 0
-    assert capsys.readouterr().out == f"{tiny_teacher.path} is finished: nothing to resume\n"
-    assert main(["resume", str(tiny_teacher.path), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == reference.summary(tiny_teacher.path)
-    assert reference.fingerprints(tiny_teacher.path) == before
+def test_a_finished_run_says_so_and_is_left_alone(
+    tiny_teacher: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(tiny_teacher.path, run)
+    (run / "report.html").write_text("a report")
+    before = reference.fingerprints(run)
+    assert main(["resume", str(run)]) == 0
+    assert capsys.readouterr().out == f"{run} is finished: nothing to resume\n"
+    assert main(["resume", str(run), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == reference.summary(run)
+    assert reference.fingerprints(run) == before
 
 
 @pytest.mark.parametrize(
@@ -289,3 +295,14 @@ def test_a_sweep_whose_process_was_killed_goes_on_without_repeating_a_program(
     for name in ("00", "01", "02", "03", "baselines/00"):
         reference.same_training(whole / name, sweep.path / name)
     assert reference.files(whole) == reference.files(sweep.path)
+
+
+def test_a_finished_run_that_was_killed_before_its_report_gets_it(tiny_teacher: RunDir, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(tiny_teacher.path, run)
+    shutil.rmtree(run / "figures", ignore_errors=True)
+    (run / "report.html").unlink(missing_ok=True)
+    before = (run / "run.json").read_bytes()
+    assert main(["resume", str(run)]) == 0
+    assert (run / "report.html").exists()
+    assert (run / "run.json").read_bytes() == before

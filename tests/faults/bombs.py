@@ -293,7 +293,8 @@ def dataset_files(world: World) -> Row:
 
 
 LINKED = (
-    "checkpoints", "figures", "report.html", "summary.json", "metrics.jsonl", ".lock", "cohort", "config.yaml", "run.json",
+    "checkpoints", "figures", "report.html", "summary.json", "metrics.jsonl", ".lock", "cohort", "config.yaml",
+    "run.json",
     "checkpoints/last.json", "checkpoints/best.json", "checkpoints/STEP", "checkpoints/STEP/model.safetensors",
 )  # fmt: skip
 

@@ -92,7 +92,10 @@ def difference(found: Any, expected: Any, key: str = "") -> str | None:
                 return inner
         return None
     if isinstance(found, list) and isinstance(expected, list) and len(found) == len(expected):
-        inner = (difference(one, two, f"{key}[{number}]") for number, (one, two) in enumerate(zip(found, expected, strict=False)))
+        inner = (
+            difference(one, two, f"{key}[{number}]")
+            for number, (one, two) in enumerate(zip(found, expected, strict=False))
+        )
         return next((each for each in inner if each is not None), None)
     return None if found == expected else f"{key} is {str(found)[:60]} instead of {str(expected)[:60]}"
 

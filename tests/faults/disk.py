@@ -38,7 +38,7 @@ def failing_calls(world: World) -> Row:
     )  # fmt: skip
     job = world.job("short train-teacher")
     calls = _count_calls(job)
-    for number in range(1, calls + 1) if world.long else range(1, calls, max(1, calls // 6)):
+    for number in range(1, calls + 1) if world.long else range(1, calls, max(1, calls // 4)):
         code = list(ERRNOS)[number % len(ERRNOS)]
         story = Story(job, job.outputs(), stops=[f"call {number} of {calls}: {code}"])
         trap = {"call": number, "errno": ERRNOS[code], "lasting": number % 2 == 0, "under": str(story.outputs)}

@@ -136,7 +136,8 @@ io.FileIO codecs.open pathlib.Path.touch pathlib.Path.write_text pathlib.Path.un
 shutil.rmtree shutil.move shutil.copyfile tempfile.mkdtemp tempfile.NamedTemporaryFile tarfile.open zipfile.ZipFile
 importlib.import_module importlib.reload runpy.run_path runpy.run_module pickle.loads pickle.load marshal.loads
 shelve.open dbm.open sqlite3.connect ctypes.CDLL ctypes.cdll.LoadLibrary code.interact timeit.timeit cProfile.run
-trace.Trace pdb.run doctest.testfile webbrowser.open urllib.request.urlopen urllib.request.urlretrieve http.client.HTTPConnection
+trace.Trace pdb.run doctest.testfile webbrowser.open urllib.request.urlopen urllib.request.urlretrieve
+http.client.HTTPConnection
 socket.socket socket.create_connection ftplib.FTP smtplib.SMTP telnetlib.Telnet xmlrpc.client.ServerProxy asyncio.run
 multiprocessing.Process threading.Thread concurrent.futures.ProcessPoolExecutor signal.signal sys.exit sys.settrace
 logging.os.system logging.FileHandler logging.config.fileConfig logging.config.dictConfig logging.handlers.SocketHandler

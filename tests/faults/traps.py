@@ -128,8 +128,8 @@ def install(trap: Mapping[str, Any]) -> Events:
 
     Args:
         trap: ``watch`` (directories that may be written) and ``hostile`` (a directory of code); ``call`` (which call
-            that changes files fails), ``errno``, ``lasting``, ``under`` (where), ``count`` (a file for how many there were);
-            ``file_bytes`` (the most that a file may have), ``clock`` (seconds added to the time),
+            that changes files fails), ``errno``, ``lasting``, ``under`` (where), ``count`` (a file for how many there
+            were); ``file_bytes`` (the most that a file may have), ``clock`` (seconds added to the time),
             ``visits`` (a file for the names of all failpoints that are reached), ``share`` (of the time that goes into
             saving), ``without`` (see ``take_out``).
     """

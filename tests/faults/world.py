@@ -118,29 +118,20 @@ class World:
     @cached_property
     def teacher(self) -> Path:
         """A finished train-teacher."""
-        return self._finished(["train-teacher", *self.net(12, 8)], "train-teacher")
-
-    @cached_property
-    def student(self) -> Path:
-        """A finished distill-student, with its baseline."""
-        line = ["distill-student", f"teacher={self.teacher}", *self.net(6, 4, temperature=3, alpha=0.7)]
-        return self._finished(line, "distill-student")
+        outputs = self.folder("finished")
+        ended = self.run(["train-teacher", *self.net(12, 8), f"output_dir={outputs}"])
+        assert ended.code == 0, ended.err
+        (path,) = (outputs / "train-teacher").iterdir()
+        return path
 
     @cached_property
     def stopped(self) -> Path:
         """A train-teacher that was killed after a few checkpoints."""
         outputs = self.folder("stopped")
-        line = ["train-teacher", *self.net(12, 60), f"output_dir={outputs}"]
+        line = ["train-teacher", *self.net(12, 30), f"output_dir={outputs}"]
         ended = self.run(line, trap={"share": 1.0}, env={"KD_FAILPOINT": "prune.begin:3"})
         assert ended.code == 137, ended.shown
         (path,) = (outputs / "train-teacher").iterdir()
-        return path
-
-    def _finished(self, line: list[str], command: str) -> Path:
-        outputs = self.folder("finished")
-        ended = self.run([*line, f"output_dir={outputs}"])
-        assert ended.code == 0, ended.err
-        (path,) = (outputs / command).iterdir()
         return path
 
     def job(self, name: str) -> Job:
@@ -158,7 +149,7 @@ class World:
     def study(self) -> Path:
         """The file of a study."""
         path = self.root / "study.yaml"
-        teacher, student = self.net(12, 40), self.net(6, 40, temperature=3, alpha=0.7)
+        teacher, student = self.net(12, 20), self.net(6, 15, temperature=3, alpha=0.7)
         path.write_text(STUDY.format(teacher=_quoted(teacher), student=_quoted(student)))
         return path
 
@@ -168,28 +159,32 @@ def _quoted(overrides: Sequence[str]) -> str:
 
 
 def _train(world: World) -> list[str]:
-    return ["train-teacher", *world.net(12, 120)]
+    return ["train-teacher", *world.net(12, 60)]
 
 
 def _short(world: World) -> list[str]:
-    return ["train-teacher", *world.net(12, 30)]
+    return ["train-teacher", *world.net(12, 20)]
 
 
 def _ensemble(world: World) -> list[str]:
-    return ["train-teacher", *world.net(12, 60, members=3)]
+    return ["train-teacher", *world.net(12, 30, members=3)]
 
 
 def _distill(world: World) -> list[str]:
-    return ["distill-student", f"teacher={world.teacher}", *world.net(6, 60, temperature=3, alpha=0.7)]
+    return ["distill-student", f"teacher={world.teacher}", *world.net(6, 30, temperature=3, alpha=0.7)]
+
+
+def _short_distill(world: World) -> list[str]:
+    return ["distill-student", f"teacher={world.teacher}", *world.net(6, 12, temperature=3, alpha=0.7)]
 
 
 def _sweep(world: World) -> list[str]:
-    own = world.net(6, 40, temperature="1,4", alpha=0.7, seed="0,1")
+    own = world.net(6, 20, temperature="1,4", alpha=0.7, seed="0,1")
     return ["distill-student", f"teacher={world.teacher}", "-m", *own]
 
 
 def _apart(world: World) -> list[str]:
-    return ["train-teacher", "-m", *world.net(6, 30, seed="0,1,2", sweep__fuse="false")]
+    return ["train-teacher", "-m", *world.net(6, 20, seed="0,1,2", sweep__fuse="false")]
 
 
 def _study(world: World) -> list[str]:
@@ -199,6 +194,7 @@ def _study(world: World) -> list[str]:
 JOBS: dict[str, Callable[[World], list[str]]] = {
     "train-teacher": _train,
     "short train-teacher": _short,
+    "short distill-student": _short_distill,
     "ensemble": _ensemble,
     "distill-student": _distill,
     "sweep": _sweep,

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from kdcli.errors import UsageError
+from kdcli.models import build_model
 from kdcli.models.custom import load_factory
 
 
@@ -96,3 +97,14 @@ def test_module_without_anything_public_says_so(here: Path) -> None:
 def test_attribute_that_cannot_be_called_is_refused_with_its_type(here: Path) -> None:
     (here / "net_that_is_not.py").write_text("build = {'a': 1}\n")
     assert "is a dict" in refusal("net_that_is_not:build").what
+
+
+@pytest.mark.parametrize("code", ["import sys\nsys.exit(0)\n", "import sys\ndef build(**_):\n    sys.exit(0)\n"])
+def test_a_module_that_leaves_is_refused_and_kd_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    name = f"leaver_{len(code)}"
+    (tmp_path / f"{name}.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="SystemExit"):
+        build_model("custom", (4,), 3, {"target": f"{name}:build"}, seed=0)

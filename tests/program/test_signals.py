@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kdcli.errors import Interrupted, MachineError, Terminated
+from kdcli.errors import Interrupted, MachineError, Terminated, UsageError
 from kdcli.program.run import Manner, recorded
 from kdcli.program.signals import stop_request, terminable
 from kdcli.rundir import RunDir, create_run
@@ -49,7 +49,7 @@ def test_a_second_ctrl_c_ends_at_once() -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(Interrupted, match="second Ctrl-C"):
+    with pytest.raises(KeyboardInterrupt, match="second Ctrl-C"):
         twice()
     assert signal.getsignal(signal.SIGINT) == before
 
@@ -99,3 +99,31 @@ def test_what_ended_well_before_another_failed_keeps_its_status(create: Callable
     with pytest.raises(MachineError):
         half()
     assert [RunDir.open(each.path).record.status for each in (run, other)] == ["finished", "failed"]
+
+
+def test_further_signals_do_not_keep_a_run_from_writing_down_how_it_ended(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = RunDir.set_status
+
+    def interrupted(self: RunDir, status: Any, error: Any = None) -> None:
+        for number in SIGNALS:
+            os.kill(os.getpid(), number)
+        real(self, status, error)
+
+    def stopped() -> None:
+        monkeypatch.setattr(RunDir, "set_status", interrupted)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), recorded([run]):
+        stopped()
+    assert RunDir.open(run.path).record.status == "interrupted"
+
+
+def test_code_that_calls_sys_exit_is_an_error_of_its_run_and_does_not_leave_kd(run: RunDir) -> None:
+    with pytest.raises(UsageError, match=r"called sys.exit\(3\)"), recorded([run]):
+        raise SystemExit(3)
+    record = RunDir.open(run.path).record
+    assert record.status == "failed"
+    assert record.error is not None
+    assert record.error.code == 2
