@@ -5,7 +5,7 @@ from __future__ import annotations
 from kdcli.checkpoint.audit import Problem, verify
 from kdcli.checkpoint.layout import Pointer, PointerName, has_commits
 from kdcli.checkpoint.loading import Loaded, check_finite, load
-from kdcli.checkpoint.pruning import prune
+from kdcli.checkpoint.pruning import prune, tidy
 from kdcli.checkpoint.read import read_pointer
 from kdcli.checkpoint.write import commit, point
 
@@ -21,5 +21,6 @@ __all__ = [
     "point",
     "prune",
     "read_pointer",
+    "tidy",
     "verify",
 ]

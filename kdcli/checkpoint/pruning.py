@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from kdcli.checkpoint.layout import POINTERS, refuse_link, step_directories
+from kdcli.checkpoint.layout import POINTERS, refuse_link, step_directories, step_of
 from kdcli.checkpoint.read import read_pointer
 from kdcli.disk import remove_leftovers, remove_tree, temporary_name, translated
 from kdcli.errors import CheckpointError
@@ -31,6 +31,28 @@ def prune(store: Path, *, spare: int = 0) -> None:
     with translated(store):
         for directory in [path for path in step_directories(store) if path.name not in named][spare:]:
             _delete(directory)
+
+
+def tidy(store: Path) -> None:
+    """Delete what was committed after the checkpoint that last.json names, and what dead processes left.
+
+    A training that goes on from there commits the same steps again, under the same names. What a pointer names stays.
+
+    Args:
+        store: The `checkpoints` directory, if it is there.
+    """
+    refuse_link(store)
+    if not store.is_dir():
+        return
+    remove_leftovers(store)
+    named = _named(store)
+    if named is None:
+        return
+    last = step_of(read_pointer(store, "last").dir)
+    with translated(store):
+        for directory in step_directories(store):
+            if directory.name not in named and step_of(directory.name) > last:
+                _delete(directory)
 
 
 def _named(store: Path) -> set[str] | None:

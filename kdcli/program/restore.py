@@ -49,6 +49,8 @@ def restore(session: Session) -> str | None:
     program, fit, data, began = session.program, session.fit, session.data, session.began
     committed = checkpoint.has_commits(program.store)
     loaded, note = _newest(program.store) if committed else (None, None)
+    for store in {program.store, *(slot.run.checkpoints for slot in program.slots)}:
+        checkpoint.tidy(store)
     offsets: Sequence[int] = [0] * len(program.slots)
     if loaded is not None:
         check_same({name: loaded.state.get(name) for name in began}, began, loaded.path)

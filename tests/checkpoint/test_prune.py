@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from kdcli.checkpoint import commit, load, point, prune
+from kdcli.checkpoint import Pointer, commit, load, point, prune, tidy
 from kdcli.errors import CheckpointError
 
 
@@ -123,3 +123,27 @@ def test_a_temporary_of_an_earlier_process_with_the_number_of_a_live_one_is_remo
     os.utime(left, (time.time() - 30 * 86400,) * 2)
     prune(four)
     assert not left.exists()
+
+
+def test_going_on_from_a_checkpoint_drops_what_was_committed_after_it(four: Path, saver: ModuleType) -> None:
+    for step in (4, 5):
+        commit(four, step, *saver.content(9) if step == 4 else saver.content(step))
+    assert "step-000004-2" in _names(four)
+    tidy(four)
+    assert _names(four) == ["best.json", "last.json", "step-000001", "step-000002", "step-000003", "step-000004"]
+    assert saver.is_same(load(four, "last", fallback=False), 4)
+
+
+def test_what_a_pointer_names_is_kept_even_after_the_last(four: Path, saver: ModuleType) -> None:
+    point(four, "best", commit(four, 6, *saver.content(6)))
+    tidy(four)
+    assert "step-000006" in _names(four)
+
+
+def test_tidying_leaves_a_store_alone_whose_pointer_is_damaged_and_needs_none(four: Path, tmp_path: Path) -> None:
+    point(four, "last", Pointer(dir="step-000001", manifest_sha256="0" * 64))
+    (four / "best.json").write_text("{")
+    before = _names(four)
+    tidy(four)
+    tidy(tmp_path / "none")
+    assert _names(four) == before

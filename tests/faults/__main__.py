@@ -18,7 +18,7 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 
-from faults import bombs, crash, damage, determinism, disk, hostile, inputs
+from faults import bombs, crash, damage, determinism, disk, fuzz, hostile, inputs
 from faults.machine import Machine
 from faults.table import Row, merge, table
 from faults.world import JOBS, World
@@ -55,6 +55,7 @@ GROUPS: dict[str, Rows] = {
         "S6": bombs.names,
         "S7": bombs.dataset_files,
         "S8": bombs.links,
+        "S9": fuzz.parsers,
         "S10": bombs.offline,
     },
     "mistakes": {

@@ -130,7 +130,7 @@ def failpoints(world: World) -> Row:
     for name in ("short train-teacher", "short distill-student"):
         job = world.job(name)
         moments = _moments(job)
-        chosen = moments if world.long else moments[:: max(1, len(moments) // 6)][:6]
+        chosen = moments if world.long else moments[:: max(1, len(moments) // 4)][:4]
         for moment in chosen:
             story = Story(job, job.outputs(), stops=[f"{name}: {moment}"])
             _end_at(story, moment)

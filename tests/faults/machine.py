@@ -102,7 +102,13 @@ class Process:
             os.killpg(self.pid, number)
 
     def orphans(self) -> list[int]:
-        """Processes of its group that are left."""
+        """Processes of its group that are left a second after it: what was killed with it takes a moment to go."""
+        end = time.monotonic() + 1.0
+        while (found := self._group()) and time.monotonic() < end:
+            time.sleep(_POLL_S)
+        return found
+
+    def _group(self) -> list[int]:
         found = []
         for entry in Path("/proc").iterdir():
             try:

@@ -17,7 +17,7 @@ ROWS = {
     "kills": ["R1"],
     "moments": ["R2", "R3", "R4", "R5", "R6", "R7", "R8"],
     "signals": ["R9", "R10", "R11", "R12", "R14", "R15"],
-    "attacks": ["S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8", "S10"],
+    "attacks": ["S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8", "S9", "S10"],
     "mistakes": ["I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I10", "I11", "I12", "I13", "I14"],
 }
 Faults = Callable[..., tuple[int, list[dict[str, Any]], str]]
