@@ -1,30 +1,28 @@
 """How K fully connected networks train fastest on a CPU: stacked, by torch.func.vmap, or one after another.
 
-Prints one JSON: milliseconds a step (forward and backward, medians of interleaved repeats), and ratios to "in turn".
-
-    python benchmarks/cohort.py [--repeats 15]
+Milliseconds a step (forward and backward, medians of interleaved repeats), and ratios to "in turn".
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from benchmarks.side_by_side import Course, Findings, interleave, main, ratio
 from kdcli.losses import cross_entropy as cohort_cross_entropy
 from kdcli.models.mlp import Mlp
 from kdcli.models.mlp_stack import MlpStack
 
 INPUTS, CLASSES, BATCH = 784, 10, 100
 SIZES = ((18, 30), (18, 100), (18, 300), (10, 800), (10, 1200))
+WARM_UP = 3
 
 
 def in_turn(nets: list[Mlp], inputs: Tensor, labels: Tensor) -> None:
@@ -42,7 +40,7 @@ def stacked(stack: MlpStack, inputs: Tensor, labels: Tensor) -> None:
 
 def vmapped(nets: list[Mlp]) -> Callable[[Tensor, Tensor], None]:
     """All by torch.func.vmap over stacked parameters."""
-    parameters, _ = torch.func.stack_module_state(nets)  # type: ignore[arg-type]
+    parameters, _ = torch.func.stack_module_state(nets)
     skeleton = nets[0]
 
     def forward(own: dict[str, Tensor], inputs: Tensor) -> Tensor:
@@ -58,38 +56,35 @@ def vmapped(nets: list[Mlp]) -> Callable[[Tensor, Tensor], None]:
     return step
 
 
-def measure(members: int, units: int, repeats: int) -> dict[str, float]:
-    """Medians of interleaved repeats, in milliseconds."""
+def compare(members: int, units: int, repeats: int) -> dict[str, Any]:
+    """Medians of interleaved repeats, in milliseconds, and how much faster than in turn."""
     nets = [Mlp(INPUTS, [units, units], CLASSES) for _ in range(members)]
-    stack, by_vmap = MlpStack(nets), vmapped(nets)
     inputs, labels = torch.randn(BATCH, INPUTS), torch.randint(CLASSES, (BATCH,))
     ways: dict[str, Callable[[], None]] = {
-        "in_turn": lambda: in_turn(nets, inputs, labels),
-        "stacked": lambda: stacked(stack, inputs, labels),
-        "vmap": lambda: by_vmap(inputs, labels),
+        "in_turn": partial(in_turn, nets, inputs, labels),
+        "stacked": partial(stacked, MlpStack(nets), inputs, labels),
+        "vmap": partial(vmapped(nets), inputs, labels),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for repeat in range(repeats + 3):
-        for name, way in ways.items():
-            started = time.perf_counter()
-            way()
-            if repeat >= 3:
-                seconds[name].append(time.perf_counter() - started)
-    medians = {f"{name}_ms": 1000 * statistics.median(values) for name, values in seconds.items()}
-    ratios = {f"{name}_speedup": medians["in_turn_ms"] / medians[f"{name}_ms"] for name in ("stacked", "vmap")}
-    return medians | ratios
+    timed = {name: partial(_milliseconds, way) for name, way in ways.items()}
+    interleave(timed, WARM_UP, of=f"{members} x {units}, warm-up: ")
+    raw = interleave(timed, repeats, of=f"{members} x {units}: ")
+    medians = {f"{name}_ms": statistics.median(times) for name, times in raw.items()}
+    ratios = {f"{name}_speedup": ratio(raw["in_turn"], raw[name]) for name in ("stacked", "vmap")}
+    return {"members": members, "units": units, "raw_ms": raw} | medians | ratios
 
 
-def main() -> None:
-    """Measure every size and print the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=15)
-    repeats = parser.parse_args().repeats
-    results = [{"members": members, "units": units} | measure(members, units, repeats) for members, units in SIZES]
-    machine = {"cpu_count": torch.get_num_threads(), "processor": platform.machine(), "torch": torch.__version__}
-    json.dump({"benchmark": "cohort", "batch": BATCH, "machine": machine, "results": results}, sys.stdout, indent=2)
-    sys.stdout.write("\n")
+def _milliseconds(way: Callable[[], None]) -> float:
+    started = time.perf_counter()
+    way()
+    return 1000 * (time.perf_counter() - started)
+
+
+def measure(course: Course) -> Findings:
+    """Every size."""
+    sizes = SIZES[:1] if course.quick else SIZES
+    found = [compare(members, units, course.repeats) for members, units in sizes]
+    return Findings({"batch": BATCH, "threads": torch.get_num_threads(), "sizes": found})
 
 
 if __name__ == "__main__":
-    main()
+    main("cohort", __doc__, measure, repeats=15)
