@@ -13,6 +13,7 @@ from kdcli import __version__
 from kdcli.commands import COMMANDS, Command
 from kdcli.commands.flags import Flags, Line, parse_line
 from kdcli.errors import MachineError, UsageError
+from kdcli.program.signals import terminable
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -26,11 +27,35 @@ def main(argv: list[str] | None = None) -> int:
         from kdcli.commands.completion import answer
 
         return answer(argv[1:])
+    if _of_several():
+        return _run_with_others(argv)
+    return _run(argv)
+
+
+def _of_several() -> bool:
+    """Whether torchrun, or what does as it does, has started this process beside others."""
+    there = all(name in os.environ for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"))
+    return there and os.environ["WORLD_SIZE"] != "1"
+
+
+def _run_with_others(argv: list[str]) -> int:
+    try:
+        from kdcli.program.several import carry_out
+
+        return carry_out(lambda: _run(argv))
+    except (Exception, KeyboardInterrupt) as error:
+        from kdcli.commands.screen import show_error
+
+        return show_error(error, color=False, debug="--debug" in argv)
+
+
+def _run(argv: list[str]) -> int:
     flags = Flags()
     try:
         line = parse_line(argv)
         flags = line.flags
-        code = _dispatch(line)
+        with terminable():
+            code = _dispatch(line)
         sys.stdout.flush()
         return code
     except BrokenPipeError:
@@ -67,10 +92,10 @@ def _dispatch(line: Line) -> int:
         from kdcli.commands.hydra_app import run_hydra
 
         return run_hydra(command.name, [*arguments, *line.hydra], line.flags)
-    if line.hydra:
-        flag = line.hydra[0].partition("=")[0]
-        raise UsageError(f"kd {command.name} does not take {flag}", where=flag, fix=f"see kd {command.name} --help")
-    code: int = import_module(f"kdcli.commands.{command.module}").run(arguments, line.flags)
+    for flag in (given.partition("=")[0] for given in line.hydra):
+        if flag not in command.hydra_flags:
+            raise UsageError(f"kd {command.name} does not take {flag}", where=flag, fix=f"see kd {command.name} --help")
+    code: int = import_module(f"kdcli.commands.{command.module}").run([*arguments, *line.hydra], line.flags)
     return code
 
 

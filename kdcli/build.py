@@ -12,17 +12,19 @@ from torch import Tensor, nn
 from kdcli import data, targets
 from kdcli.data.normalize import Normalization
 from kdcli.data.order import mix_seed
-from kdcli.data.source import TensorSource
+from kdcli.data.source import Source, make_source
 from kdcli.data.split import split_validation
 from kdcli.data.transfer import select_transfer
 from kdcli.data.types import Dataset, Split
 from kdcli.data.views import View, make_view
 from kdcli.engine.bank import Bank, make_bank
+from kdcli.engine.device import pick_device as pick_device
 from kdcli.engine.fit import Fit, FitPlan, MemberPlan
 from kdcli.engine.predict import Validation
+from kdcli.engine.ranks import current
 from kdcli.engine.stream import Stream, Targets
 from kdcli.engine.update import AdamWRule, MomentumRampRule, Rule, SgdRule
-from kdcli.errors import DataError, MachineError, UsageError
+from kdcli.errors import DataError, UsageError
 from kdcli.models import build_model
 from kdcli.objective import Objective, Span
 from kdcli.schedules import (
@@ -52,21 +54,6 @@ _DROPOUT = 1
 _MEMBER_DATA = 2
 
 
-def pick_device(name: str) -> torch.device:
-    """The device that ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps`` means here.
-
-    Raises:
-        MachineError: If it is not there.
-    """
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        return torch.device(next(kind for kind, available in there.items() if available))
-    device = torch.device(name)
-    if not there[device.type] or (device.index or 0) >= max(1, torch.cuda.device_count()):
-        raise MachineError(f"device={name} is not available here", where="device", fix="use device=auto or device=cpu")
-    return device
-
-
 @dataclass(frozen=True)
 class Data:
     """A dataset as a training sees it.
@@ -76,9 +63,9 @@ class Data:
     """
 
     dataset: Dataset
-    source: TensorSource
+    source: Source
     labels: Tensor
-    test: TensorSource
+    test: Source
     test_labels: Tensor
     train: Tensor
     transfer: Tensor
@@ -114,9 +101,9 @@ def load_data(
         chosen, val, test = chosen[: SMOKE_BATCHES * batch_size], _few(val), _few_of(test)
     return Data(
         dataset=dataset,
-        source=TensorSource(dataset.train.inputs, device),
+        source=make_source(dataset.train.inputs, device),
         labels=dataset.train.labels.to(device),
-        test=TensorSource(test.inputs, device),
+        test=make_source(test.inputs, device),
         test_labels=test.labels,
         train=train,
         transfer=chosen,
@@ -251,7 +238,7 @@ def build_bank(configs: Sequence[Training], loaded: Data) -> Bank:
     nets = [build_network(config.model, loaded.dataset, config.seed) for config in configs]
     _check_batch_norm(nets[0], configs[0].batch_size, len(loaded.transfer))
     seeds = [mix_seed(_DROPOUT, config.seed) for config in configs]
-    return make_bank(nets, seeds, loaded.labels.device, compiled=configs[0].compile)
+    return make_bank(nets, seeds, loaded.labels.device, compiled=configs[0].compile, ranks=current())
 
 
 def _check_batch_norm(net: nn.Module, batch_size: int, examples: int) -> None:
@@ -293,7 +280,7 @@ def build_fit(
     indices = [each.to(device) for each in member_indices(loaded, config, len(configs))]
     stream = Stream(
         loaded.source, loaded.labels, indices, loaded.view, loaded.normalization,
-        config.batch_size, config.data_seed, answers, epoch_examples,
+        config.batch_size, config.data_seed, answers, epoch_examples, current(),
     )  # fmt: skip
     plan = FitPlan(plans, config.epochs, config.early_stopping, bf16=config.precision == "bf16")
     return Fit(bank, stream, objective, plan, _validation(loaded, teacher))
@@ -302,6 +289,7 @@ def build_fit(
 def _validation(loaded: Data, teacher: Teacher | None) -> Validation | None:
     if len(loaded.val) == 0:
         return None
-    log_probs = None if teacher is None else teacher.log_probs(loaded.source, loaded.val)
+    asked = teacher if current().rank == 0 else None
+    log_probs = None if asked is None else asked.log_probs(loaded.source, loaded.val)
     labels = loaded.labels.cpu()[loaded.val]
-    return Validation(loaded.source, loaded.val, labels, loaded.normalization, log_probs)
+    return Validation(loaded.source, loaded.val, labels, loaded.normalization, log_probs, current())

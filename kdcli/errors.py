@@ -86,3 +86,22 @@ class Terminated(Interrupted):
     """The run was asked to stop by SIGTERM or SIGUSR1."""
 
     exit_code = 143
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal that ends a command wherever it is; no Exception, so that code which catches those does not go on.
+
+    Args:
+        reason: What to tell the user.
+    """
+
+    def __init__(self, reason: Interrupted) -> None:
+        super().__init__(reason.what)
+        self.reason = reason
+
+
+def why_stopped(error: BaseException) -> Interrupted:
+    """What to tell the user of an interruption, whatever form it came in."""
+    if isinstance(error, Interrupted):
+        return error
+    return error.reason if isinstance(error, Stopped) else Interrupted("stopped by Ctrl-C", fix="go on with: kd resume")

@@ -7,16 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from kdcli.losses import SOFT_LOSSES, EnsembleMean, combine_members, cross_entropy
+from kdcli.losses import GRADED_SOFT_LOSSES, SOFT_LOSSES, EnsembleMean, combine_members, cross_entropy
+from kdcli.losses.graded import Graded, differentiable
+from kdcli.losses.hard import graded_hard
+from kdcli.losses.inputs import Inputs, cast, prepare
 
 
 @dataclass(frozen=True)
 class LossTerms:
-    """The terms of each network's loss, shape ``(K,)``; None where no network of the cohort has that term."""
+    """The terms of each network's loss, shape ``(K,)``; None where no network of the cohort has that term.
+
+    The gradient is that of the total.
+    """
 
     total: Tensor
     hard: Tensor | None
@@ -50,15 +57,20 @@ class Objective:
     ensemble: EnsembleMean = "arithmetic"
     label_smoothing: Sequence[float] = (0.0,)
 
-    @property
+    @cached_property
     def uses_teacher(self) -> bool:
         """Whether any network ever looks at the teacher."""
         return any(span.high > 0 for span in self.spans)
 
-    @property
+    @cached_property
     def uses_labels(self) -> bool:
         """Whether any network ever looks at a label."""
         return any(span.low < 1 for span in self.spans)
+
+    @cached_property
+    def _reaches(self) -> tuple[bool, bool]:
+        """Whether any network's alpha is ever 0, and ever 1."""
+        return any(span.low == 0 for span in self.spans), any(span.high == 1 for span in self.spans)
 
     def __call__(
         self, logits: Tensor, labels: Tensor, teacher_logits: Tensor | None, temperature: Tensor, alpha: Tensor
@@ -72,40 +84,34 @@ class Objective:
             temperature: Shape ``(K,)``.
             alpha: Weight of the soft term, shape ``(K,)``.
         """
-        hard = self._hard(logits, labels) if self.uses_labels else None
-        soft = self._soft(logits, teacher_logits, temperature, alpha) if self.uses_teacher else None
-        if soft is None:
-            assert hard is not None
+        if not self.uses_teacher:
+            hard = cross_entropy(logits, labels, self._smoothing(logits.device))
             return LossTerms(hard, hard, None)
-        if hard is None:
-            return LossTerms(soft, None, soft)
-        return LossTerms(self._mix(hard, soft, alpha), hard, soft)
-
-    def _hard(self, logits: Tensor, labels: Tensor) -> Tensor:
-        smoothing = self.label_smoothing
-        if labels.dim() == 2:
-            members = zip(logits, labels, smoothing, strict=True)
-            return torch.stack([cross_entropy(one, own, share) for one, own, share in members])
-        if len(set(smoothing)) == 1:
-            return cross_entropy(logits, labels, smoothing[0])
-        # The smoothed loss is linear in the smoothing, so its two ends give every member its own.
-        share = torch.tensor(smoothing, device=logits.device)
-        return (1 - share) * cross_entropy(logits, labels, 0.0) + share * cross_entropy(logits, labels, 1.0)
-
-    def _soft(self, logits: Tensor, teacher_logits: Tensor | None, temperature: Tensor, alpha: Tensor) -> Tensor:
         assert teacher_logits is not None
         assert self.soft_loss is not None
         teacher = combine_members(teacher_logits, temperature, self.ensemble)
-        if any(span.low == 0 for span in self.spans):
-            # Cleaned before the loss, not after it: a NaN behind a zero gradient is still a NaN.
-            clean = teacher.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
-            teacher = torch.where((alpha > 0).view(-1, 1, 1), teacher, clean)
-        return SOFT_LOSSES[self.soft_loss](logits, teacher, temperature)
+        if not self.uses_labels:
+            soft = SOFT_LOSSES[self.soft_loss](logits, teacher, temperature)
+            return LossTerms(soft, None, soft)
+        return self._both(logits, labels, prepare(logits, teacher, temperature), alpha)
+
+    def _both(self, logits: Tensor, labels: Tensor, inputs: Inputs, alpha: Tensor) -> LossTerms:
+        assert self.soft_loss is not None
+        hard = graded_hard(inputs.student, labels, self._smoothing(logits.device), inputs.dim)
+        soft = GRADED_SOFT_LOSSES[self.soft_loss](inputs)
+        weight = cast(alpha, inputs.student.dtype)
+        total = self._mix(hard.value, soft.value, weight)
+        gradient = self._mix(hard.gradient, soft.gradient, weight.view(-1, 1, 1))
+        return LossTerms(differentiable(logits, Graded(total, gradient), inputs.dim), hard.value, soft.value)
 
     def _mix(self, hard: Tensor, soft: Tensor, alpha: Tensor) -> Tensor:
-        mixed = (1 - alpha) * hard + alpha * soft
-        if any(span.low == 0 for span in self.spans):
+        """``(1 - alpha) * hard + alpha * soft``, of values or of gradients."""
+        mixed = torch.lerp(hard, soft, alpha)
+        reaches_zero, reaches_one = self._reaches
+        if reaches_zero:
             mixed = torch.where(alpha == 0, hard, mixed)
-        if any(span.high == 1 for span in self.spans):
-            mixed = torch.where(alpha == 1, soft, mixed)
-        return mixed
+        return torch.where(alpha == 1, soft, mixed) if reaches_one else mixed
+
+    def _smoothing(self, device: torch.device) -> float | Tensor:
+        shares = self.label_smoothing
+        return shares[0] if len(set(shares)) == 1 else torch.tensor(shares, device=device)

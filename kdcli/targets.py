@@ -24,7 +24,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from kdcli.data.source import TensorSource
+from kdcli.data.source import Source
 from kdcli.data.views import View
 from kdcli.disk import fsync_directory, make_directory, remove_leftovers, remove_tree, temporary_name, translated
 from kdcli.errors import KDError
@@ -91,7 +91,7 @@ class Examples:
         fingerprint: Of the data.
     """
 
-    source: TensorSource
+    source: Source
     indices: Tensor
     view: View
     fingerprint: str
@@ -187,13 +187,13 @@ def _write_answers(path: Path, asked: Question, teacher: Teacher, asked_about: E
         os.posix_fallocate(file.fileno(), 0, asked.num_bytes)
     table = torch.from_file(str(path), shared=True, size=asked.num_bytes, dtype=torch.uint8)
     table = table.view(DTYPES[asked.dtype]).view(asked.shape)
-    rows = asked.shape[1]
-    said = time.monotonic()
+    said, done = time.monotonic(), 0
     for first, logits in answers(teacher, asked_about.source, asked_about.indices, asked_about.view):
         table[:, first : first + logits.shape[1]] = logits
+        done += logits.shape[1]
         if time.monotonic() - said > PROGRESS_SECONDS:
             said = time.monotonic()
-            say(f"asking the teacher: {first:,} of {rows:,} (example, view) pairs")
+            say(f"asking the teacher: {done:,} of {asked.shape[1]:,} (example, view) pairs")
     with open(path, "rb") as file:
         os.fsync(file.fileno())
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from kdcli.data.normalize import Normalization
-from kdcli.data.source import TensorSource
+from kdcli.data.source import Source
 from kdcli.data.views import View
 from kdcli.errors import DivergedError
 from kdcli.losses import EnsembleMean, combine_members
@@ -47,11 +47,11 @@ class Teacher:
         pairs = zip(self.networks, self.normalizations, strict=True)
         return torch.stack([network(normalization(raw)).float() for network, normalization in pairs])
 
-    def log_probs(self, source: TensorSource, indices: Tensor) -> Tensor:
+    def log_probs(self, source: Source, indices: Tensor) -> Tensor:
         """The combined distribution at temperature 1, as log-probabilities ``(N, C)`` on the CPU."""
         parts = [
-            combine_members(self.logits(source.gather(part)), 1.0, self.ensemble).log_softmax(-1).cpu()
-            for part in indices.split(BATCH)
+            combine_members(self.logits(raw), 1.0, self.ensemble).log_softmax(-1).cpu()
+            for raw in source.batches(indices.split(BATCH))
         ]
         return _finite(torch.cat(parts))
 
@@ -83,20 +83,19 @@ class TargetTable:
         return self.table.index_select(1, rows).float()
 
 
-def answers(teacher: Teacher, source: TensorSource, indices: Tensor, view: View) -> Iterator[tuple[int, Tensor]]:
-    """What a teacher says of every view of the examples at ``indices``, in the order of a TargetTable's rows.
+def answers(teacher: Teacher, source: Source, indices: Tensor, view: View) -> Iterator[tuple[int, Tensor]]:
+    """What a teacher says of every view of the examples at ``indices``; each example is fetched once.
 
     Yields:
-        The first row of each part, and its logits ``(M, b, C)`` on the device of the source.
+        The first row of each part in a TargetTable, and its logits ``(M, b, C)`` on the device of the source.
 
     Raises:
         DivergedError: If an answer is not finite.
     """
-    for number in range(view.count):
-        for start in range(0, len(indices), BATCH):
-            part = indices[start : start + BATCH]
-            raw = view.apply(source.gather(part), torch.full_like(part, number))
-            yield number * len(indices) + start, _finite(teacher.logits(raw))
+    for part, raw in enumerate(source.batches(indices.split(BATCH))):
+        for number in range(view.count):
+            seen = view.apply(raw, torch.full((len(raw),), number, device=raw.device))
+            yield number * len(indices) + part * BATCH, _finite(teacher.logits(seen))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "kdcli"
 # Modules and packages of kdcli. Each imports only from its own layer and from those above it here.
 LAYERS = (
     {"errors", "strict", "processes", "failpoints", "disk", "json_io", "yaml_io", "schema", "schedules"},
-    {"metrics", "losses", "models", "data"},
+    {"metrics", "losses", "models", "data", "selection", "specialists", "synthetic"},
     {"teachers", "objective", "targets"},
     {"engine"},
     {"build", "checkpoint", "rundir", "trained"},
@@ -24,13 +24,15 @@ LAYERS = (
     {"__main__"},
 )
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}
-# Where these packages may be imported; torchvision, besides, only inside functions.
+# Where these packages may be imported; some, besides, only inside functions.
 ONLY_IN = {
     "hydra": {"schema", "commands"},
     "omegaconf": {"schema", "commands"},
     "rich": {"report"},
+    "sklearn": {"selection"},
     "torchvision": {"models", "data"},
 }
+LATE = {"sklearn", "torchvision"}
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,8 @@ def layer_faults(unit: str, tree: ast.AST) -> list[str]:
             faults.append(f"line {found.line}: {unit} imports {found.module}")
         if parts[0] in ONLY_IN and unit not in ONLY_IN[parts[0]]:
             faults.append(f"line {found.line}: {unit} imports {found.module}")
-        if parts[0] == "torchvision" and not found.inside:
-            faults.append(f"line {found.line}: torchvision outside a function")
+        if parts[0] in LATE and not found.inside:
+            faults.append(f"line {found.line}: {parts[0]} outside a function")
     return faults
 
 
@@ -100,6 +102,7 @@ def test_imports_keep_the_layers() -> None:
         ("rundir", "from omegaconf import OmegaConf"),
         ("commands", "from rich.table import Table"),
         ("data", "import torchvision"),
+        ("selection", "from sklearn.svm import SVC"),
         ("engine", "def f():\n    from torchvision import models"),
     ],
 )

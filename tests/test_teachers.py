@@ -109,8 +109,8 @@ def test_log_probs_are_those_of_the_mean_distribution(
 
 
 def asked(teacher: Teacher, source: TensorSource, indices: Tensor, view: View) -> TargetTable:
-    """A table of all answers, which must come in the order of its rows."""
-    parts = list(answers(teacher, source, indices, view))
+    """A table of all answers, in which each row must be said once."""
+    parts = sorted(answers(teacher, source, indices, view), key=lambda part: part[0])
     done = 0
     for first, logits in parts:
         assert first == done
@@ -139,6 +139,19 @@ def test_a_table_says_what_the_teacher_says_live(monkeypatch: pytest.MonkeyPatch
         if view.count > 1:
             other = table.logits(positions, (views + 1) % view.count, raw)
             assert not torch.allclose(other, expected, atol=1e-3)
+
+
+def test_every_example_is_fetched_once_for_all_of_its_views(monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched: list[int] = []
+
+    class Listening(TensorSource):
+        def gather(self, indices: Tensor) -> Tensor:
+            fetched.extend(indices.tolist())
+            return super().gather(indices)
+
+    monkeypatch.setattr(teachers_module, "BATCH", 7)
+    asked(teacher_of(1), Listening(images(), "cpu"), torch.arange(20), Shift(1))
+    assert fetched == list(range(20))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -16,6 +16,7 @@ class Command:
         usage: What follows the name.
         examples: Three lines to paste, each with what it does.
         composed: Its settings are composed by Hydra from ``conf/`` and ``key=value`` overrides.
+        hydra_flags: Those of Hydra's flags that it takes though it is not composed as a whole.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Command:
     usage: str
     examples: tuple[tuple[str, str], ...]
     composed: bool = False
+    hydra_flags: tuple[str, ...] = ()
 
     @property
     def config_name(self) -> str:
@@ -80,9 +82,30 @@ _ALL = (
         ),
     ),
     Command(
+        "search",
+        "search",
+        "find the best values of any keys of a training command, by validation",
+        "COMMAND [key=value ...] key=values ...",
+        (
+            (
+                "kd search distill-student teacher=latest 'temperature=interval(1,20)' alpha=0.3,0.5,0.9",
+                "20 trials, six at a time",
+            ),
+            (
+                "kd search train-teacher 'optimizer.lr=tag(log,interval(1e-4,1e-2))' search.trials=40",
+                "a rate, on a logarithmic scale",
+            ),
+            (
+                "kd search distill-student teacher=latest 'temperature=int(interval(1,20))' search.objective=nll",
+                "whole temperatures, by the likelihood",
+            ),
+        ),
+        hydra_flags=("--config-dir", "--config-name"),
+    ),
+    Command(
         "resume",
         "resume",
-        "go on with a run, sweep or study that was stopped",
+        "go on with a run, sweep, search or study that was stopped",
         "[RUN|latest]",
         (
             ("kd resume", "the newest that can go on"),

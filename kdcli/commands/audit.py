@@ -15,10 +15,11 @@ from kdcli.errors import CheckpointError
 from kdcli.json_io import read_json
 from kdcli.rundir import RunDir, read_metrics
 from kdcli.rundir.find import TRAININGS
-from kdcli.rundir.listing import STUDIES, SWEEPS
+from kdcli.rundir.listing import SEARCHES, STUDIES, SWEEPS
 from kdcli.rundir.run import CHECKPOINTS, CONFIG, ENVIRONMENT, METRICS, OVERRIDES, RECORD, SUMMARY
 from kdcli.schema import convert
 from kdcli.schema.results import Evaluation, MetricsLine, Summary
+from kdcli.schema.search import SearchFile
 from kdcli.schema.sweep import LedgerEntry, ProgramFile, baseline_name, job_name
 from kdcli.strict import check_schema
 from kdcli.yaml_io import load_yaml_list
@@ -109,6 +110,8 @@ def _check_run(audit: Audit, path: Path) -> None:
         _check_training(audit, run)
     elif run.record.command == SWEEPS:
         _check_sweep(audit, run)
+    elif run.record.command == SEARCHES:
+        _read(audit, path / SUMMARY, _object, required=run.status == "finished")
     elif run.record.command == STUDIES:
         _read(audit, path / "results.json", _object, required=run.status == "finished")
     elif run.record.command == "evaluate":
@@ -125,6 +128,8 @@ def _config(run: RunDir, file: Path) -> object:
         from kdcli.studies.form import Study
 
         return convert(Study, config, error=CheckpointError, where=str(file))
+    if command == SEARCHES:
+        return convert(SearchFile, config, error=CheckpointError, where=str(file))
     if command != SWEEPS:
         raise CheckpointError(f"{command[:80]!a} is no command of kd", where=f"{run.path / RECORD}: command")
     return config

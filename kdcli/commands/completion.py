@@ -17,7 +17,8 @@ from kdcli.commands.nearest import did_you_mean
 from kdcli.errors import UsageError
 
 _RUN_KEYS = {"teacher": ("train-teacher",), "run": ("train-teacher", "distill-student")}
-_RESUMABLE = ("train-teacher", "distill-student", "sweeps")
+_RESUMABLE = ("train-teacher", "distill-student", "sweeps", "search")
+_SEARCHABLE = ("train-teacher", "distill-student")
 _MOST_RUNS = 50
 
 BASH = r"""# kd's tab completion for bash: eval "$(kd completion bash)"
@@ -96,11 +97,13 @@ def _possible(word: str, before: list[str], command: Command | None) -> Iterable
         name = word.partition("=")[0]
         return [f"{name}={choice}" for choice in CHOICES.get(name, ())]
     if word.startswith("-"):
-        return [*OWN, *(HYDRA if command is None or command.composed else ())]
+        return [*OWN, *(HYDRA if command is None or command.composed else command.hydra_flags)]
     if command is None:
         return COMMANDS
     if command.composed:
         return _settings(command, word, before)
+    if command.name == "search":
+        return _search(word, before)
     return _arguments(command.name)
 
 
@@ -116,6 +119,17 @@ def _arguments(command: str) -> Iterable[str]:
         case "resume":
             return ["latest", *runs(_RESUMABLE)]
     return []
+
+
+def _search(word: str, before: list[str]) -> list[str]:
+    """The command to search over, then its settings and the search's own."""
+    inner = next((COMMANDS[name] for name in before if name in _SEARCHABLE), None)
+    if inner is None:
+        return list(_SEARCHABLE)
+    if word.startswith("search.objective="):
+        return ["search.objective=top1", "search.objective=nll"]
+    own = [f"{key}=" for key in keys_of("search", {}) if "." in key]
+    return [*_settings(inner, word, before), *(own if "." in word else ["search."])]
 
 
 def _settings(command: Command, word: str, before: list[str]) -> list[str]:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, cast
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import IConfigRepository
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -141,12 +143,17 @@ class Composer:
 
     def _is_group(self, key: str) -> bool:
         if key not in self._groups:
-            hydra = self._master.hydra
-            options = self._loader.get_group_options(
-                key, results_filter=None, config_name=hydra.job.config_name, overrides=list(hydra.overrides.hydra)
-            )
-            self._groups[key] = bool(options)
+            self._groups[key] = bool(self._repository.get_group_options(key, results_filter=None))
         return self._groups[key]
+
+    @cached_property
+    def _repository(self) -> IConfigRepository:
+        """Where Hydra looks for options; asked about a group, its loader reads the primary configuration again."""
+        loader, hydra = cast(ConfigLoaderImpl, self._loader), self._master.hydra
+        _, repository = loader._parse_overrides_and_create_caching_repo(
+            hydra.job.config_name, list(hydra.overrides.hydra)
+        )
+        return repository
 
 
 def _is_plain_number(override: Override, value: object) -> bool:

@@ -9,7 +9,6 @@ from kdcli.commands.ending import end_training, show_plan
 from kdcli.commands.flags import Flags
 from kdcli.commands.manner import make_manner
 from kdcli.errors import UsageError
-from kdcli.program.signals import terminable
 from kdcli.rundir import RunDir, resolve_run
 from kdcli.schema import DistillStudent
 
@@ -21,10 +20,9 @@ def run(config: DistillStudent, overrides: Sequence[str], flags: Flags) -> int:
     from kdcli.program.rehearsal import rehearse_student
     from kdcli.program.student import distill_student
 
-    with terminable():
-        if flags.dry_run:
-            return show_plan(rehearse_student(config, teachers, manner).text(), flags)
-        return end_training(distill_student(config, teachers, manner), flags)
+    if flags.dry_run:
+        return show_plan(rehearse_student(config, teachers, manner).text(), flags)
+    return end_training(distill_student(config, teachers, manner), flags)
 
 
 def with_teachers(config: DistillStudent, *, smoke: bool) -> tuple[DistillStudent, list[RunDir]]:

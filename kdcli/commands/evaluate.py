@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from kdcli.commands.flags import Flags
 from kdcli.commands.manner import make_manner
+from kdcli.commands.screen import escape_controls
 from kdcli.errors import UsageError
 from kdcli.json_io import encode_json
 from kdcli.rundir import RunDir, resolve_run
@@ -71,7 +72,7 @@ def _planned(plan: Plan) -> str:
         f"{len(exam.test.labels):,} test and {len(exam.train.labels):,} training examples of {subject.card.dataset}\n"
         for subject, exam in plan.pairs
     ]
-    return "".join(parts)
+    return escape_controls("".join(parts))
 
 
 def _shown(evaluation: Evaluation, runs: Sequence[RunDir], *, smoke: bool) -> str:

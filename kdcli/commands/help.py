@@ -31,6 +31,11 @@ Exit codes
   130  Ctrl-C
   143  SIGTERM
 """
+_SEARCHED = """\
+Values to search: key=a,b,c  key=interval(low,high)  key=int(interval(low,high))  key=range(start,stop,step)
+  key=tag(log,interval(low,high)) on a logarithmic scale; in quotes, for the shell
+  keys: any of COMMAND's (kd COMMAND --help); those with one value are the same in all trials
+"""
 _FOOT = "Exit code 0: done; 2: wrong usage or configuration; the others: kd help exit-codes\n"
 
 
@@ -77,9 +82,12 @@ def show_command(command: Command, hydra_flags: list[str]) -> int:
         if "alpha" in primary.choices:
             parts.append(FORMULA)
         parts += [_keys(primary), *_groups(primary)]
+    if command.name == "search":
+        parts += [_keys(scan(conf_dir() / "search.yaml")), _SEARCHED]
     if command.name == "study":
         parts.append(_wrapped("Studies", options("study")))
-    rows = _flag_rows({**OWN, **HYDRA} if command.composed else OWN)
+    taken = HYDRA if command.composed else {name: HYDRA[name] for name in command.hydra_flags}
+    rows = _flag_rows({**OWN, **taken})
     parts += [_table("Flags", rows), _FOOT]
     sys.stdout.write("\n".join(parts))
     return 0

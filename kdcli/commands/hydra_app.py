@@ -23,7 +23,7 @@ from kdcli.commands.task import Task
 from kdcli.errors import KDError, UsageError
 
 _QUIET = ("hydra/job_logging=none", "hydra/hydra_logging=none")
-_OURS = ("hydra/sweeper=kd", "hydra.run.dir=.", "hydra.output_subdir=null", "hydra.sweep.dir=.", "hydra.sweep.subdir=.")
+_OURS = ("hydra.run.dir=.", "hydra.output_subdir=null", "hydra.sweep.dir=.", "hydra.sweep.subdir=.")
 
 
 def run_hydra(command: str, args: list[str], flags: Flags) -> int:
@@ -41,8 +41,12 @@ def run_hydra(command: str, args: list[str], flags: Flags) -> int:
         UsageError: What the line asks for does not exist or is out of range.
     """
     request = Request.of(command, args)
+    return run_task(request, Task(request, flags))
+
+
+def run_task(request: Request, task: Task) -> int:
+    """Compose, check and run what a task is asked for; returns the exit code, and raises as `run_hydra` does."""
     prepare()
-    task = Task(request, flags)
     try:
         printed = any(request.flag(name) is not None for name in ("--cfg", "--info", "--hydra-help"))
         (_print_with_hydra if printed and not task.shows_job else _compose_and_call)(request, task)
@@ -74,7 +78,8 @@ def _compose_and_call(request: Request, task: Task) -> None:
         search_path.prepend("command-line", f"file://{directory.resolve()}", anchor=place)
     hydra = Hydra.create_main_hydra2("kd", search_path)
     sweeps = request.flag("--multirun") is not None
-    overrides = [*_QUIET, *request.overrides, *_OURS, f"hydra.mode={'MULTIRUN' if sweeps else 'RUN'}"]
+    mode = f"hydra.mode={'MULTIRUN' if sweeps else 'RUN'}"
+    overrides = [*_QUIET, *request.overrides, f"hydra/sweeper={task.sweeper}", *_OURS, mode]
     try:
         (hydra.multirun if sweeps else hydra.run)(request.primary, task, overrides)
     finally:
@@ -86,7 +91,8 @@ def _print_with_hydra(request: Request, task: Task) -> None:
     with lenient_argparse():
         parser = get_args_parser()
     # The overrides stand together: argparse would lose those behind a flag.
-    arguments = parser.parse_args([*_QUIET, *request.overrides, *_OURS, *request.hydra_flags])
+    sweeper = f"hydra/sweeper={task.sweeper}"
+    arguments = parser.parse_args([*_QUIET, *request.overrides, sweeper, *_OURS, *request.hydra_flags])
     # Hydra then raises what goes wrong instead of printing it and leaving.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     _run_hydra(arguments, parser, task, str(conf_dir()), request.spec.config_name)

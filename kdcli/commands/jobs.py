@@ -17,9 +17,11 @@ class Job:
         overrides: The ``key=value`` texts that make it, as they would be typed for this job alone.
         config: Its typed configuration.
         choices: The chosen option of each config group; of ``temperature`` and ``alpha`` perhaps a number's text.
+        label: What it is called; None for the overrides that not all jobs share.
     """
 
     index: int
     overrides: list[str]
     config: Config
     choices: Mapping[str, str]
+    label: str | None = None

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kdcli.commands.flags import Flags
+from kdcli.commands.screen import escape_controls
 
 if TYPE_CHECKING:
     from kdcli.program.run import Manner
@@ -19,7 +20,7 @@ def make_manner(overrides: Sequence[str], flags: Flags) -> Manner:
 
     def say(line: str) -> None:
         if not flags.quiet:
-            sys.stderr.write(line + "\n")
+            sys.stderr.write(escape_controls(line) + "\n")
             sys.stderr.flush()
 
     def display(title: str, names: Sequence[str], epochs: int, teacher_top1: float | None) -> Display:

@@ -82,7 +82,8 @@ def _unknown_option(error: Exception, request: Request) -> UsageError | None:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         if error.options is None:
             return _no_file(str(error.missing_cfg_file), request)
-        return no_option(group, option, options(group, *request.config_dirs) or list(error.options))
+        own = [] if group.startswith("hydra/") else options(group, *request.config_dirs)
+        return no_option(group, option, own or sorted(error.options))
     if isinstance(error, (ValueError, TypeError)):
         for group, value in request.chosen().items():
             names = options(group, *request.config_dirs) if group else []
@@ -167,9 +168,8 @@ def _sweep_without_flag(error: Exception, request: Request) -> UsageError | None
 def _interval(error: Exception, request: Request) -> UsageError | None:
     if "INTERVAL_SWEEP" not in str(error):
         return None
-    return UsageError(
-        "an interval has no list of values", where="-m", fix="list values, or write range(start,stop,step)"
-    )
+    fix = "list values, write range(start,stop,step), or use kd search"
+    return UsageError("an interval has no list of values", where="-m", fix=fix)
 
 
 def _unresolved(error: Exception, request: Request) -> UsageError | None:

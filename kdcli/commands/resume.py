@@ -1,8 +1,9 @@
-"""``kd resume [RUN|latest]``: go on where a run, a sweep or a study was stopped, in the same directory."""
+"""``kd resume [RUN|latest]``: go on where a run, a sweep, a search or a study was stopped, in the same directory."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,17 +11,19 @@ from kdcli.commands.ending import end_training
 from kdcli.commands.flags import Flags
 from kdcli.commands.manner import make_manner
 from kdcli.commands.reporting import write_report
+from kdcli.commands.screen import escape_controls
+from kdcli.commands.sweep_results import write_sweep_report
 from kdcli.errors import CheckpointError, Interrupted, UsageError
 from kdcli.json_io import encode_json
-from kdcli.program.signals import terminable
 from kdcli.program.slots import home_of, teacher_names
 from kdcli.rundir import RunDir, resolve_run
 from kdcli.rundir.find import TRAININGS
-from kdcli.rundir.listing import STUDIES, SWEEPS
+from kdcli.rundir.listing import SEARCHES, STUDIES, SWEEPS
 from kdcli.schema import Config, DistillStudent, TrainTeacher, parse_config
 from kdcli.schema.model import Custom
 
 _KEYS = ("output_dir", "trust_code")
+_LAUNCHER = ("hydra/launcher=", "hydra.launcher.")
 
 
 def run(args: list[str], flags: Flags) -> int:
@@ -28,14 +31,16 @@ def run(args: list[str], flags: Flags) -> int:
     names = [arg for arg in args if "=" not in arg]
     if len(names) > 1:
         raise UsageError(f"resume takes one RUN, got {' '.join(names)}", where="resume", fix="kd resume latest")
-    settings = _settings([arg for arg in args if "=" in arg])
+    launcher = [arg for arg in args if arg.startswith(_LAUNCHER)]
+    settings = _settings([arg for arg in args if "=" in arg and arg not in launcher])
     root = Path(settings.get("output_dir", "outputs"))
     named = resolve_run(names[0] if names else "latest", root=root, purpose="resume", smoke=flags.smoke)
     found = _whole(named)
     if flags.dry_run:
-        sys.stdout.write(f"{found.path} is {found.status}; nothing was written\n")
+        sys.stdout.write(escape_controls(f"{found.path} is {found.status}; nothing was written\n"))
         return 0
-    return carry_on(found, replace(flags, smoke=found.record.smoke), trust_code=settings.get("trust_code") == "true")
+    trusted = settings.get("trust_code") == "true"
+    return carry_on(found, replace(flags, smoke=found.record.smoke), trust_code=trusted, launcher=launcher)
 
 
 def _settings(args: list[str]) -> dict[str, str]:
@@ -46,7 +51,7 @@ def _settings(args: list[str]) -> dict[str, str]:
             raise UsageError(
                 f"{text} cannot be given: a run goes on as it began",
                 where=key,
-                fix=f"resume takes output_dir=DIRECTORY and {_KEYS[1]}=true",
+                fix=f"resume takes output_dir=DIRECTORY, {_KEYS[1]}=true, and for a sweep hydra/launcher=",
             )
         settings[key] = value
     return settings
@@ -58,34 +63,43 @@ def _whole(named: RunDir) -> RunDir:
     return named if home == named.path else RunDir.open(home)
 
 
-def carry_on(run: RunDir, flags: Flags, *, trust_code: bool) -> int:
-    """Bring a run, a sweep or a study to its end.
+def carry_on(run: RunDir, flags: Flags, *, trust_code: bool, launcher: Sequence[str] = ()) -> int:
+    """Bring a run, a sweep, a search or a study to its end.
 
     Args:
         run: What is to go on.
         flags: How.
         trust_code: The user trusts the code that its files name (``model=custom``).
+        launcher: What runs the programs of a sweep, and its settings; none: this process does.
 
     Raises:
         UsageError: It names code and is not trusted, another process is working in it, or it is of a kind that cannot
             go on.
     """
     kind = run.record.command
+    if launcher and kind != SWEEPS:
+        what = f"{launcher[0]} is for sweeps, and {run.path} is none"
+        raise UsageError(what, where="hydra/launcher", fix=f"kd resume {run.path}")
     if run.status == "finished":
-        if kind in TRAININGS and not (run.path / "report.html").exists():
-            write_report(run)  # stopped between its last word and its report
-        (sys.stderr if flags.json else sys.stdout).write(f"{run.path} is finished: nothing to resume\n")
+        if kind in (*TRAININGS, SWEEPS) and not (run.path / "report.html").exists():
+            # It was stopped between its last word and its report.
+            (write_sweep_report if kind == SWEEPS else write_report)(run)
+        said = escape_controls(f"{run.path} is finished: nothing to resume\n")
+        (sys.stderr if flags.json else sys.stdout).write(said)
         if flags.json and kind != STUDIES:
             sys.stdout.write(encode_json(run.summary()).decode())
         return 0
-    with terminable():
-        if kind == SWEEPS:
-            return _resume_sweep(run, flags, trust_code=trust_code)
-        if kind == STUDIES:
-            from kdcli.commands.study_course import resume_study
+    if kind == SWEEPS:
+        return _resume_sweep(run, flags, launcher, trust_code=trust_code)
+    if kind == SEARCHES:
+        from kdcli.commands.search import resume_search
 
-            return resume_study(run, flags, trust_code=trust_code)
-        return _resume_training(run, flags, trust_code=trust_code)
+        return resume_search(run, flags, trust_code=trust_code)
+    if kind == STUDIES:
+        from kdcli.commands.study_course import resume_study
+
+        return resume_study(run, flags, trust_code=trust_code)
+    return _resume_training(run, flags, trust_code=trust_code)
 
 
 def _resume_training(run: RunDir, flags: Flags, *, trust_code: bool) -> int:
@@ -115,11 +129,20 @@ def read_config(run: RunDir, *, trust_code: bool) -> Config:
     """
     where = str(run.path / "config.yaml")
     config = parse_config(run.record.command, run.config(), error=CheckpointError, where=where)
+    check_trust(config, where, trust_code=trust_code)
+    return config
+
+
+def check_trust(config: Config, where: str, *, trust_code: bool) -> None:
+    """Refuse a configuration from the file ``where`` if it names code and is not trusted.
+
+    Raises:
+        UsageError: It does, and is not.
+    """
     model = getattr(config, "model", None)
     if not trust_code and (isinstance(model, Custom) or getattr(config, "trust_code", False)):
         asks = f"model.target={model.target}" if isinstance(model, Custom) else "trust_code=true"
         raise untrusted(where, asks)
-    return config
 
 
 def untrusted(where: str, asks: str) -> UsageError:
@@ -128,7 +151,7 @@ def untrusted(where: str, asks: str) -> UsageError:
     return UsageError(f"{asks} in a file would run code that is not kd's", where=where, fix=fix)
 
 
-def _resume_sweep(run: RunDir, flags: Flags, *, trust_code: bool) -> int:
+def _resume_sweep(run: RunDir, flags: Flags, launcher: Sequence[str], *, trust_code: bool) -> int:
     """Run the programs of a sweep that are not done; those that are stay as they are."""
     from kdcli.commands import sweep
     from kdcli.commands.screen import show_error
@@ -136,6 +159,10 @@ def _resume_sweep(run: RunDir, flags: Flags, *, trust_code: bool) -> int:
 
     for part in (*run.path.glob("[0-9]*"), *run.path.glob("baselines/[0-9]*")):
         read_config(RunDir.open(part), trust_code=trust_code)
+    if launcher:
+        from kdcli.commands.relaunch import relaunch
+
+        return relaunch(run, launcher, flags)
     started = sweep.open_sweep(run)
     with started.held:
         for path in started.programs:

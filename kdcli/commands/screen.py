@@ -6,7 +6,7 @@ import sys
 import traceback
 from typing import TextIO
 
-from kdcli.errors import Interrupted, KDError, MachineError
+from kdcli.errors import KDError, MachineError, why_stopped
 
 _DIRECTIONS = "\u061c\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 _ESCAPED = {code: f"\\x{code:02x}" for code in [*range(32), *range(127, 160)] if code != 10}
@@ -23,7 +23,7 @@ def as_kd_error(error: BaseException) -> KDError:
     if isinstance(error, KDError):
         return error
     if isinstance(error, KeyboardInterrupt):
-        return Interrupted(str(error) or "interrupted")
+        return why_stopped(error)
     if isinstance(error, OSError):
         return _machine_error(error)
     if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("kdcli"):

@@ -13,9 +13,9 @@ import yaml
 from kdcli.commands.conf_files import conf_dir
 from kdcli.commands.flags import Flags
 from kdcli.commands.nearest import did_you_mean
+from kdcli.commands.screen import escape_controls
 from kdcli.commands.study_course import carry_out
 from kdcli.errors import UsageError
-from kdcli.program.signals import terminable
 from kdcli.schema import convert
 from kdcli.studies.form import BUDGETS, Parameter, Study, StudyFile, parameters_of, put_in
 from kdcli.yaml_io import load_yaml
@@ -40,8 +40,7 @@ def run(args: list[str], flags: Flags) -> int:
     place = root / "studies" / study_name(path) / f"{budget}-{_hash(study)}"
     if flags.dry_run:
         return _show_plan(study, place)
-    with terminable():
-        return carry_out(study, study_name(path), place, replace(flags, smoke=budget == "smoke"))
+    return carry_out(study, study_name(path), place, replace(flags, smoke=budget == "smoke"))
 
 
 def find_study(name: str) -> Path:
@@ -98,6 +97,7 @@ def _show_plan(study: Study, place: Path) -> int:
         seeds = f" ({part.seeds} seeds)" if part.seeds > 1 else ""
         names = [part.teacher] if isinstance(part.teacher, str) else part.teacher or []
         taught = [f"teacher={','.join(names)}"] if names else []
-        sys.stdout.write(f"{label}{seeds}: {' '.join(['kd', part.command, *taught, *part.overrides])}\n")
-    sys.stdout.write(f"study {place}: nothing was written\n")
+        line = " ".join(["kd", part.command, *taught, *part.overrides])
+        sys.stdout.write(escape_controls(f"{label}{seeds}: {line}\n"))
+    sys.stdout.write(escape_controls(f"study {place}: nothing was written\n"))
     return 0

@@ -15,6 +15,7 @@ from typing import Any
 from kdcli.commands.flags import Flags
 from kdcli.commands.manner import make_manner
 from kdcli.commands.resume import carry_on, untrusted
+from kdcli.commands.screen import escape_controls
 from kdcli.disk import write_atomic
 from kdcli.errors import CheckpointError, Interrupted
 from kdcli.json_io import encode_json, write_json_atomic
@@ -165,5 +166,6 @@ def conclude(study: Study, home: RunDir, summaries: Mapping[str, Sequence[Mappin
         sys.stdout.write(encode_json(results).decode())
         return
     width = shutil.get_terminal_size((100, 24)).columns
-    text = f"\n{study.title}\n{study.claim}\n\n{study_table(rows, width=width)}\n\nstudy {home.path}\n"
+    place = escape_controls(str(home.path))
+    text = f"\n{study.title}\n{study.claim}\n\n{study_table(rows, width=width)}\n\nstudy {place}\n"
     sys.stdout.write(encodable(text, sys.stdout.encoding))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,19 +14,23 @@ from kdcli.commands.distill import with_teachers
 from kdcli.commands.flags import Flags
 from kdcli.commands.jobs import Job
 from kdcli.commands.manner import make_manner
-from kdcli.commands.sweep_results import LEDGER, failure, read_ledger, show_results, write_results
+from kdcli.commands.screen import as_kd_error
+from kdcli.commands.sweep_results import LEDGER, Result, failure, read_ledger, show_results, write_results
 from kdcli.commands.train import ignored_by_teachers
 from kdcli.disk import fsync_directory, make_directory, remove_leftovers, remove_tree, temporary_name, translated
-from kdcli.errors import Interrupted, UsageError
+from kdcli.errors import Interrupted, UsageError, why_stopped
 from kdcli.program.signals import terminable, undisturbed
-from kdcli.rundir import MetricsFile, RunDir, RunLock, create_child, create_run
+from kdcli.rundir import MetricsFile, RunDir, RunLock, create_at, create_child, create_run
 from kdcli.schema import DistillStudent, Training, TrainTeacher
 from kdcli.schema.sweep import LedgerEntry, baseline_name, job_name
 
 if TYPE_CHECKING:
+    from kdcli.program.run import Manner
     from kdcli.program.sweep import Plan
 
 PROGRAMS = "programs"
+
+Contents = Callable[[Training], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -40,8 +45,34 @@ class Sweep:
     held: ExitStack
 
 
-def begin(command: str, jobs: Sequence[Job], flags: Flags) -> Sweep:
-    """Make the sweep's directory with a run for each job and each baseline, and group the jobs."""
+@dataclass(frozen=True)
+class Workers:
+    """Who will run the programs of a sweep.
+
+    Args:
+        at_once: How many of them work side by side.
+        elsewhere: They are on other machines, whose devices are not those of this one.
+    """
+
+    at_once: int = 1
+    elsewhere: bool = False
+
+
+HERE = Workers()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A sweep that is part of something greater: where it will be, and what its record calls it."""
+
+    path: Path
+    id: str
+
+
+def begin(
+    command: str, jobs: Sequence[Job], flags: Flags, batch: Batch | None = None, *, workers: Workers = HERE
+) -> Sweep:
+    """Make the sweep's directory with a run for each job and each baseline, and group the jobs for the workers."""
     _refuse(command, flags)
     configs = [_training(job, flags) for job in jobs]
     from kdcli.program.sweep import plan_sweep
@@ -50,8 +81,8 @@ def begin(command: str, jobs: Sequence[Job], flags: Flags) -> Sweep:
     ignored = sorted({text for job in jobs for text in ignored_by_teachers(job.overrides)})
     if ignored and isinstance(configs[0], TrainTeacher):
         manner.say(f"train-teacher has no teacher to listen to: {', '.join(ignored)} ignored")
-    plan = plan_sweep(configs)
-    sweep = open_sweep(_laid_out(command, jobs, plan, flags))
+    plan = plan_sweep(configs, at_once=workers.at_once)
+    sweep = open_sweep(_laid_out(command, jobs, plan, partial(_contents, manner, workers), batch))
     manner.say(f"sweep of {len(jobs)} jobs in {len(plan.groups)} programs: {sweep.run.path}")
     return sweep
 
@@ -74,16 +105,25 @@ def _training(job: Job, flags: Flags) -> Training:
     return for_smoke(config) if flags.smoke else config
 
 
-def _laid_out(command: str, jobs: Sequence[Job], plan: Plan, flags: Flags) -> RunDir:
+def _contents(manner: Manner, workers: Workers, config: Training) -> dict[str, Any]:
+    """What a run holds from its first moment; workers elsewhere look for its device there, and write it down."""
+    known = config.model_copy(update={"device": "cpu"}) if workers.elsewhere else config
+    return manner.contents(known) | {"config": config.model_dump()}
+
+
+def _laid_out(command: str, jobs: Sequence[Job], plan: Plan, contents: Contents, batch: Batch | None) -> RunDir:
     """Write the whole sweep under a temporary name and rename it into place: it is there with all its jobs, or not."""
-    folder = Path(plan.configs[0].output_dir) / "sweeps"
+    folder = batch.path.parent if batch else Path(plan.configs[0].output_dir) / "sweeps"
     make_directory(folder)
     remove_leftovers(folder)
     scratch = folder / temporary_name()
     try:
-        contents: dict[str, Any] = make_manner([], flags).contents(plan.configs[0])
-        sweep = create_run(scratch, "sweeps", **contents | {"config": {"command": command, "jobs": len(jobs)}})
-        _write_jobs(sweep, command, jobs, plan, flags)
+        own = contents(plan.configs[0]) | {"config": {"command": command, "jobs": len(jobs)}}
+        if batch:
+            sweep = create_at(scratch / batch.path.name, id=batch.id, command="sweeps", **own)
+        else:
+            sweep = create_run(scratch, "sweeps", **own)
+        _write_jobs(sweep, command, jobs, plan, contents)
         place = folder / sweep.path.name
         with translated(place):
             os.rename(sweep.path, place)
@@ -93,15 +133,15 @@ def _laid_out(command: str, jobs: Sequence[Job], plan: Plan, flags: Flags) -> Ru
     return RunDir.open(place)
 
 
-def _write_jobs(sweep: RunDir, command: str, jobs: Sequence[Job], plan: Plan, flags: Flags) -> None:
+def _write_jobs(sweep: RunDir, command: str, jobs: Sequence[Job], plan: Plan, contents: Contents) -> None:
     from kdcli.program.sweep import write_programs
 
-    manner, labels = make_manner([], flags), _labels(jobs)
+    labels = _labels(jobs)
     for job, config, label in zip(jobs, plan.configs, labels, strict=True):
-        own: dict[str, Any] = manner.contents(config) | {"label": label, "overrides": job.overrides}
+        own = contents(config) | {"label": label, "overrides": job.overrides}
         create_child(sweep, job_name(job.index), command=command, **own)
     for number, baseline in enumerate(plan.baselines):
-        own = manner.contents(baseline) | {"label": f"baseline {number}"}
+        own = contents(baseline) | {"label": f"baseline {number}"}
         create_child(sweep, baseline_name(number), command=command, **own)
     with MetricsFile(sweep.path / LEDGER) as file:
         for job, label in zip(jobs, labels, strict=True):
@@ -112,9 +152,10 @@ def _write_jobs(sweep: RunDir, command: str, jobs: Sequence[Job], plan: Plan, fl
 
 
 def _labels(jobs: Sequence[Job]) -> list[str]:
-    """A job's label: the overrides that not all jobs share."""
+    """A job's label: its own, or the overrides that not all jobs share."""
     shared = set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()
-    return [" ".join(text for text in job.overrides if text not in shared) or f"job {job.index}" for job in jobs]
+    differing = [" ".join(text for text in job.overrides if text not in shared) for job in jobs]
+    return [job.label or text or f"job {job.index}" for job, text in zip(jobs, differing, strict=True)]
 
 
 def open_sweep(run: RunDir) -> Sweep:
@@ -132,13 +173,31 @@ def open_sweep(run: RunDir) -> Sweep:
         return Sweep(run, programs, stack.pop_all())
 
 
-def run_program(path: Path, flags: Flags) -> int:
-    """Train the jobs of one program."""
+def run_program(path: Path, flags: Flags, *, moved: bool = False) -> int:
+    """Train the jobs of one program.
+
+    Args:
+        path: Its file.
+        flags: How.
+        moved: This is not the process that laid the sweep out: the runs shall tell of this one's environment.
+
+    Raises:
+        KDError: What went wrong; the records of its runs hold it as well.
+    """
+    from kdcli.program.sweep import close, record_environment, runs_of
     from kdcli.program.sweep import run_program as train_program
 
-    sweep = RunDir.open(path.parent.parent)
+    sweep, manner = RunDir.open(path.parent.parent), make_manner([], flags)
     with terminable():
-        train_program(sweep, path, make_manner([], flags))
+        try:
+            if moved:
+                record_environment(sweep, path, manner)
+            train_program(sweep, path, manner)
+        except Interrupted:
+            raise
+        except Exception as error:  # of runs that had begun, the records hold it already
+            close(runs_of(sweep, path), "created", "failed", as_kd_error(error))
+            raise
     return 0
 
 
@@ -148,10 +207,9 @@ def _marked(sweep: RunDir) -> Iterator[None]:
     try:
         yield
     except (Interrupted, KeyboardInterrupt) as stopped:
-        error = stopped if isinstance(stopped, Interrupted) else Interrupted("stopped by Ctrl-C")
         with undisturbed():
             if RunDir.open(sweep.path).record.status == "running":
-                sweep.set_status("interrupted", error)
+                sweep.set_status("interrupted", why_stopped(stopped))
         raise
 
 
@@ -162,21 +220,34 @@ def finish(started: Sweep, flags: Flags) -> int:
         SweepError: Some jobs did not finish.
     """
     sweep = RunDir.open(started.run.path)
+    entries, results = settle(sweep, flags)
+    show_results(sweep, entries, results, flags)
+    conclude(sweep, results)
+    return 0
+
+
+def settle(sweep: RunDir, flags: Flags) -> tuple[list[LedgerEntry], list[Result]]:
+    """Compare and record the jobs of a sweep whose programs have all been run."""
     entries = read_ledger(sweep)
     _compare(sweep, entries, flags)
-    results = write_results(sweep, entries)
-    show_results(sweep, entries, results, flags)
+    return entries, write_results(sweep, entries)
+
+
+def conclude(sweep: RunDir, results: Sequence[Result]) -> None:
+    """Write down how a sweep ended.
+
+    Raises:
+        SweepError: Some jobs did not finish.
+    """
     error = failure(sweep, results)
     if error is not None:
         sweep.set_status("failed", error)
         raise error
     sweep.set_status("finished")
-    return 0
 
 
 def _compare(sweep: RunDir, entries: Sequence[LedgerEntry], flags: Flags) -> None:
     from kdcli.program.sweep import compare_later
 
-    for entry in entries:
-        if entry.baseline is not None:
-            compare_later(sweep, entry.job, entry.baseline, make_manner([], flags))
+    pairs = [(entry.job, entry.baseline) for entry in entries if entry.baseline is not None]
+    compare_later(sweep, pairs, make_manner([], flags))

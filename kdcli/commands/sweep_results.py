@@ -1,4 +1,4 @@
-"""What came of a sweep's jobs: its ledger, its summary, and the ranked table."""
+"""What came of a sweep's jobs: its ledger, its summary, and its last lines."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from kdcli.commands.flags import Flags
 from kdcli.errors import CheckpointError, SweepError
@@ -17,9 +18,6 @@ from kdcli.rundir.metrics import MetricsFile, read_metrics
 from kdcli.schema import convert
 from kdcli.schema.sweep import LedgerEntry, job_name
 
-if TYPE_CHECKING:
-    from kdcli.report.sweep import SweepRow
-
 LEDGER = "ledger.jsonl"
 
 Result = Mapping[str, Any]
@@ -27,10 +25,13 @@ Result = Mapping[str, Any]
 
 def read_ledger(sweep: RunDir) -> list[LedgerEntry]:
     """The jobs of a sweep, as they were planned."""
+    return [entry for entry in _lines(sweep) if entry.status == "created"]
+
+
+def _lines(sweep: RunDir) -> list[LedgerEntry]:
     where = str(sweep.path / LEDGER)
     lines = read_metrics(sweep.path / LEDGER)
-    entries = [convert(LedgerEntry, line, error=CheckpointError, where=where) for line in lines]
-    return [entry for entry in entries if entry.status == "created"]
+    return [convert(LedgerEntry, line, error=CheckpointError, where=where) for line in lines]
 
 
 def _result(sweep: RunDir, entry: LedgerEntry) -> Result:
@@ -54,9 +55,11 @@ def write_results(sweep: RunDir, entries: Sequence[LedgerEntry]) -> list[Result]
     from kdcli.program.sweep import COHORTS
 
     results = [_result(sweep, entry) for entry in entries]
+    known = {entry.job: entry.status for entry in _lines(sweep)}  # it may have been stopped after it had written them
     with MetricsFile(sweep.path / LEDGER) as file:
         for entry, result in zip(entries, results, strict=True):
-            file.append(entry.model_copy(update={"status": result["status"]}).model_dump())
+            if known[entry.job] != result["status"]:
+                file.append(entry.model_copy(update={"status": result["status"]}).model_dump())
     content = {"schema": 1, "command": "sweeps", "run": str(sweep.path), "jobs": results}
     write_json_atomic(sweep.path / "summary.json", content)
     with suppress(OSError):  # it stays where a program that did not end has its checkpoints in it
@@ -70,47 +73,43 @@ def failure(sweep: RunDir, results: Sequence[Result]) -> SweepError | None:
     if not failed:
         return None
     diverged = all(result["status"] == "diverged" for result in failed)
+    lower = "lower optimizer.lr for them" + "; the others are whole" * (len(failed) < len(results))
     return SweepError(
         f"{len(failed)} of {len(results)} jobs did not finish: {', '.join(result['label'] for result in failed[:8])}",
         where=str(sweep.path),
-        fix="lower optimizer.lr for them; the others are whole" if diverged else f"kd resume {sweep.path}",
+        fix=lower if diverged else f"kd resume {shlex.quote(str(sweep.path))}",
     )
 
 
 def show_results(sweep: RunDir, entries: Sequence[LedgerEntry], results: Sequence[Result], flags: Flags) -> None:
-    """Print the ranked table, or the summary as JSON, and the command that reruns the best job."""
-    if flags.json:
-        sys.stdout.write(encode_json(read_json(sweep.path / "summary.json")).decode())
-        return
-    from kdcli.report.sweep import rank, sweep_table
+    """Print the ranked table and the grid, or the summary as JSON; write the report, and print what to do next."""
+    from kdcli.commands.sweep_report import last_lines, read_rows, write_page
     from kdcli.report.text import encodable
 
-    rows = [_row(entries, result) for result in results]
+    rows = read_rows(sweep, entries, results)
+    if flags.json:
+        write_page(sweep, entries, rows)
+        sys.stdout.write(encode_json(read_json(sweep.path / "summary.json")).decode())
+        return
+    from kdcli.report.sweep_screen import sweep_screen
+
     width = shutil.get_terminal_size((100, 24)).columns
-    text = sweep_table(rows, width=width) + f"\n\nsweep {sweep.path}\n"
-    groups = rank(rows)
-    if groups and groups[0].rank is not None:
-        best = next(entry for entry in entries if entry.label == groups[0].rows[0].label)
-        command = next(result["summary"]["command"] for result in results if result["summary"])
-        text += f"best  kd {command} {' '.join(map(shlex.quote, best.overrides))}\n"
-    sys.stdout.write(encodable(text, sys.stdout.encoding))
+    color = flags.color and sys.stdout.isatty()
+    text = sweep_screen(rows, smoke=sweep.record.smoke, color=color, width=width)
+    sys.stdout.write(encodable(text + "\n\n", sys.stdout.encoding))
+    sys.stdout.flush()
+    page = write_page(sweep, entries, rows)
+    sys.stdout.write(encodable(last_lines(sweep, entries, rows, page), sys.stdout.encoding))
 
 
-def _row(entries: Sequence[LedgerEntry], result: Result) -> SweepRow:
-    from kdcli.report.sweep import SweepRow
+def write_sweep_report(sweep: RunDir) -> Path:
+    """Draw a sweep that has ended, and write its report.html.
 
-    shared = set.intersection(*(set(entry.overrides) for entry in entries)) if len(entries) > 1 else set()
-    swept = [text.partition("=") for text in result["overrides"] if text not in shared]
-    summary = result["summary"] or {}
-    val, test = summary.get("val") or {}, summary.get("test") or {}
-    return SweepRow(
-        label=result["label"],
-        overrides={key: value for key, _, value in swept},
-        status=result["status"],
-        val_top1=val.get("top1"),
-        val_nll=val.get("nll"),
-        test_errors=test.get("errors"),
-        test_top1=test.get("top1"),
-        agreement=test.get("agreement"),
-        reason=result["error"] or "",
-    )
+    Raises:
+        CheckpointError: Its files are damaged, or lead elsewhere.
+        MachineError: It cannot be written.
+    """
+    from kdcli.commands.sweep_report import read_rows, write_page
+
+    entries = read_ledger(sweep)
+    return write_page(sweep, entries, read_rows(sweep, entries, [_result(sweep, entry) for entry in entries]))

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobStatus
+from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from kdcli.commands import composed
+from kdcli.commands import composed, launchers
 from kdcli.commands.composer import Composer
 from kdcli.commands.jobs import Job
+from kdcli.commands.manner import make_manner
 from kdcli.commands.override_errors import explain
 from kdcli.commands.request import Request
 from kdcli.commands.screen import show_error
 from kdcli.commands.task import PROGRAM_KEY, SweepStopped, Task
 from kdcli.errors import Interrupted, UsageError
+from kdcli.rundir import RunDir
 
 # Hydra instantiates no plugin that is not named as if it were in this package.
 _TARGET = "hydra_plugins.kd.KdSweeper"
@@ -46,6 +51,12 @@ class KdSweeper(Sweeper):
         self._context = hydra_context
         self._task = task_function
         self._config = config
+        launchers.check(config)
+
+    @cached_property
+    def _launcher(self) -> Launcher:
+        """Made when all jobs have been checked: Ray takes seconds to start."""
+        return launchers.make_launcher(self._context, self._task, self._config)
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the sweep; the task then holds its exit code.
@@ -57,29 +68,43 @@ class KdSweeper(Sweeper):
         composer = Composer(self._context.config_loader, self._config)
         jobs = compose_jobs(composer, self._expand(arguments), self._task.request)
         self._task.started = True
+        workers = launchers.workers_of(self._launcher)
         from kdcli.commands import sweep  # torch comes with it, after every job has been checked
 
-        started = sweep.begin(self._task.request.command, jobs, self._task.flags)
+        started = sweep.begin(self._task.request.command, jobs, self._task.flags, workers=workers)
         with started.held:
             self._launch(jobs[0].overrides, started.programs)
             self._task.exit_code = sweep.finish(started, self._task.flags)
 
     def _expand(self, arguments: list[str]) -> list[list[str]]:
         """The overrides of each job."""
-        params = [f"{key}={'null' if values is None else values}" for key, values in self._params.items()]
         parser = OverridesParser.create(self._context.config_loader)
-        (batch,) = BasicSweeper.split_arguments(parser.parse_overrides([*params, *arguments]), None)
+        (batch,) = BasicSweeper.split_arguments(parser.parse_overrides(self._words(arguments)), None)
         if not batch:
             raise UsageError("the sweep has no job: a list or glob of values is empty", where="-m", fix="name values")
         return batch
 
+    def _words(self, arguments: list[str]) -> list[str]:
+        """The overrides of the user's YAML, then those of the command line."""
+        return [*(f"{key}={'null' if values is None else values}" for key, values in self._params.items()), *arguments]
+
     def _launch(self, overrides: list[str], programs: list[Path]) -> None:
         """Launch the programs; each line composes like the first job, which is known to, and names its program."""
-        self._config.hydra.sweep.dir = str(programs[0].parent)  # where a launcher keeps files of its own
-        launcher = Plugins.instance().instantiate_launcher(self._context, self._task, self._config)
-        paths = [QuotedString(str(path.resolve()), Quote.single).with_quotes() for path in programs]
+        home = programs[0].parent.parent
+        self._config.hydra.sweep.dir = str(home)  # where a launcher keeps files of its own
+        paths = {path: QuotedString(str(path.resolve()), Quote.single).with_quotes() for path in programs}
+        lines = {path: [*overrides, f"+{PROGRAM_KEY}={text}"] for path, text in paths.items()}
+        if isinstance(self._launcher, BasicLauncher):
+            self._launch_here(list(lines.values()))
+        else:
+            from kdcli.commands.launching import Launching
+
+            say = make_manner([], self._task.flags).say
+            Launching(self._launcher, RunDir.open(home), lines, say).run()
+
+    def _launch_here(self, lines: list[list[str]]) -> None:
         try:
-            ended = launcher.launch([[*overrides, f"+{PROGRAM_KEY}={path}"] for path in paths], initial_job_idx=0)
+            ended = self._launcher.launch(lines, initial_job_idx=0)
             for job in ended:
                 if job.status == JobStatus.FAILED:
                     raise job._return_value
@@ -93,6 +118,7 @@ class KdSweeper(Sweeper):
 
 def install() -> None:
     """Make the sweeper known to Hydra, in this process; a second call changes nothing."""
+    launchers.install()
     Plugins.instance().class_name_to_class[_TARGET] = KdSweeper
     node = {"_target_": _TARGET, "params": None}
     ConfigStore.instance().store(group="hydra/sweeper", name="kd", node=node, provider="kd")
@@ -108,7 +134,7 @@ def compose_jobs(composer: Composer, lines: list[list[str]], request: Request) -
     wrong: dict[int, UsageError] = {}
     for index, overrides in enumerate(lines):
         try:
-            jobs.append(_compose_job(composer, index, overrides, request))
+            jobs.append(compose_job(composer, index, overrides, request))
         except UsageError as error:
             wrong[index] = error
     if wrong:
@@ -116,7 +142,12 @@ def compose_jobs(composer: Composer, lines: list[list[str]], request: Request) -
     return jobs
 
 
-def _compose_job(composer: Composer, index: int, overrides: list[str], request: Request) -> Job:
+def compose_job(composer: Composer, index: int, overrides: list[str], request: Request) -> Job:
+    """Compose and check one job.
+
+    Raises:
+        UsageError: It is wrong.
+    """
     alone = Request(request.command, tuple(overrides), request.hydra_flags)
     try:
         composition = composer.compose(index, overrides)

@@ -9,9 +9,10 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from kdcli.commands import composed
+from kdcli.commands import composed, workers
 from kdcli.commands.flags import Flags
 from kdcli.commands.request import Request
+from kdcli.commands.workers import Origin
 from kdcli.errors import Interrupted, UsageError
 
 PROGRAM_KEY = "kd_program"
@@ -37,20 +38,23 @@ class Task:
     Args:
         request: What was asked for.
         flags: How the command behaves.
-        here: This is the process of the command line.
+        origin: The process of the command line; None where this is it.
     """
 
-    def __init__(self, request: Request, flags: Flags, *, here: bool = True) -> None:
+    sweeper = "kd"
+    """Hydra's name of the sweeper that sees to its jobs, if there are several."""
+
+    def __init__(self, request: Request, flags: Flags, *, origin: Origin | None = None) -> None:
         self.request = request
         self.flags = flags
-        self.here = here
+        self.origin = origin
         self.started = False
         self.exit_code = 0
         self.error: Exception | None = None
 
     def __reduce__(self) -> tuple[object, ...]:
         """Arrive in another process with Hydra prepared there."""
-        return (_arrive, (self.request, self.flags))
+        return (_arrive, (self.request, self.flags, self.origin or Origin.here()))
 
     @property
     def shows_job(self) -> bool:
@@ -89,21 +93,21 @@ class Task:
 
     def _run_program(self, path: Path) -> int:
         """Train one program; its failure is shown and must not stop the others, an interruption stops them all."""
+        if self.origin is not None:
+            return workers.run(path, self.flags, self.origin)
         from kdcli.commands import sweep
         from kdcli.commands.screen import show_error
 
         try:
             return sweep.run_program(path, self.flags)
         except Interrupted as stopped:
-            if self.here:
-                raise SweepStopped(stopped) from stopped
-            return stopped.exit_code
+            raise SweepStopped(stopped) from stopped
         except Exception as error:
             return show_error(error, color=self.flags.color, debug=self.flags.debug)
 
 
-def _arrive(request: Request, flags: Flags) -> Task:
+def _arrive(request: Request, flags: Flags, origin: Origin) -> Task:
     from kdcli.commands.hydra_app import prepare
 
     prepare()
-    return Task(request, flags, here=False)
+    return Task(request, flags, origin=origin)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from kdcli.commands.ending import end_training, show_plan
 from kdcli.commands.flags import Flags
 from kdcli.commands.manner import make_manner
-from kdcli.program.signals import terminable
 from kdcli.schema import TrainTeacher
 
 
@@ -20,10 +19,9 @@ def run(config: TrainTeacher, overrides: Sequence[str], flags: Flags) -> int:
     from kdcli.program.rehearsal import rehearse_teacher
     from kdcli.program.teacher import train_teacher
 
-    with terminable():
-        if flags.dry_run:
-            return show_plan(rehearse_teacher(config, manner).text(), flags)
-        return end_training(train_teacher(config, manner), flags)
+    if flags.dry_run:
+        return show_plan(rehearse_teacher(config, manner).text(), flags)
+    return end_training(train_teacher(config, manner), flags)
 
 
 def ignored_by_teachers(overrides: Sequence[str]) -> list[str]:

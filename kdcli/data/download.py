@@ -58,7 +58,7 @@ def fetch_once(folder: Path, part: str, download: Callable[[Path], None]) -> Pat
     target = folder / part
     if target.is_dir():
         return target
-    with _locked(folder, part):
+    with locked(folder, part, f"downloading {part}"):
         if not target.is_dir():
             partial = folder / f".{part}.partial"
             shutil.rmtree(partial, ignore_errors=True)
@@ -72,8 +72,12 @@ def fetch_once(folder: Path, part: str, download: Callable[[Path], None]) -> Pat
 
 
 @contextlib.contextmanager
-def _locked(folder: Path, part: str) -> Iterator[None]:
-    """Hold the lock of ``part``. The kernel releases it with the process, however that ends."""
+def locked(folder: Path, part: str, doing: str) -> Iterator[None]:
+    """Hold the lock of ``folder/part`` while ``doing`` something; the kernel releases it with the process.
+
+    Raises:
+        MachineError: The folder cannot be written to.
+    """
     import fcntl
 
     path = folder / f".{part}.lock"
@@ -89,7 +93,7 @@ def _locked(folder: Path, part: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            _log.warning("waiting for process %s, which is downloading %s", file.read().strip() or "?", part)
+            _log.warning("waiting for process %s, which is %s", file.read().strip() or "?", doing)
             fcntl.flock(file, fcntl.LOCK_EX)
         file.truncate(0)
         file.write(f"{os.getpid()}\n")

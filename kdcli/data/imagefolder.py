@@ -1,42 +1,65 @@
-"""A dataset from any folder of images, one folder a class."""
+"""A dataset from any folder of images, one folder a class: in memory, or decoded batch by batch."""
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
-import warnings
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
+from kdcli.data.decode import Form, decode_all
+from kdcli.data.files import image_files
+from kdcli.data.memory import available_bytes
 from kdcli.data.split import cut_test
-from kdcli.data.types import Dataset, Split
+from kdcli.data.survey import survey
+from kdcli.data.types import Dataset, Split, files_of
 from kdcli.errors import DataError
 
 EXTENSIONS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 _KNOWN = ", ".join(sorted(EXTENSIONS))
 MAX_SKIPPED = 0.01
-# By content, whatever the name says: PIL knows formats that start other programs.
-_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+MEMORY_SHARE = 0.25
+"""A set is held in memory up to this share of what is available: while it is parted, there are copies of it."""
+
 _SHOWN = 20
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class _Form:
-    """What every image is made into, and what happens to those that cannot be read."""
+class _Plan:
+    """How a folder becomes a dataset; ``parts`` are the names of its parts."""
 
-    size: int
-    channels: Literal[1, 3]
+    top: Path
+    parts: tuple[str, ...]
+    classes: tuple[str, ...]
+    form: Form
+    test_fraction: float
+    seed: int
     on_error: Literal["fail", "skip"]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The images of all parts, in the order of part, class and path; labels and numbers of the parts ``(N,)``."""
+
+    paths: Sequence[Path]
+    labels: Tensor
+    parts: Tensor
+
+    def sizes(self, num_parts: int) -> list[int]:
+        """How many images each part has."""
+        return self.parts.bincount(minlength=num_parts).tolist()
+
+    def without(self, unreadable: Mapping[Path, str]) -> _Found:
+        """Those that can be read."""
+        kept = torch.tensor([path not in unreadable for path in self.paths])
+        paths = [path for path in self.paths if path not in unreadable]
+        return _Found(paths, self.labels[kept], self.parts[kept])
 
 
 def imagefolder(
@@ -46,6 +69,8 @@ def imagefolder(
     test_fraction: float = 0.2,
     seed: int = 0,
     on_error: Literal["fail", "skip"] = "fail",
+    memory: Literal["auto", "whole", "stream"] = "auto",
+    workers: int = 0,
 ) -> Dataset:
     """Images in torchvision's layout; labels follow the sorted names of the classes.
 
@@ -57,32 +82,69 @@ def imagefolder(
         test_fraction: The part of every class that is cut off for testing where there is no folder for it.
         seed: What that part is drawn by.
         on_error: Whether images that cannot be read are an error, or are left out, up to 1 % of them.
+        memory: Whether the set is held whole, or its images are decoded when a batch asks for them; ``auto`` holds it
+            up to ``MEMORY_SHARE`` of the available memory. The data are the same to the bit.
+        workers: How many processes decode what is not held; 0: this one.
 
     Raises:
         DataError: Images cannot be read (all of them are found before it is raised), there are no two classes, or the
             parts have different classes.
+        MachineError: A worker was killed.
     """
-    top, form = Path(root), _Form(size, channels, on_error)
+    top = Path(root)
     parts = _parts(top)
     classes = _classes(parts["train"])
     for folder in parts.values():
         _check_same(folder, classes)
-    splits = _read(top, list(parts.values()), classes, form)
-    return _assemble(classes, dict(zip(parts, splits, strict=True)), test_fraction, seed)
+    plan = _Plan(top, tuple(parts), classes, Form(size, channels), test_fraction, seed, on_error)
+    found = _find(plan, list(parts.values()))
+    if memory == "stream" or (memory == "auto" and _is_large(len(found.paths) * plan.form.num_bytes)):
+        return _streamed(plan, found, workers)
+    return _whole(plan, found)
 
 
-def _assemble(classes: tuple[str, ...], splits: dict[str, Split], test_fraction: float, seed: int) -> Dataset:
+def _is_large(num_bytes: int) -> bool:
+    return num_bytes > MEMORY_SHARE * available_bytes()
+
+
+def _whole(plan: _Plan, found: _Found) -> Dataset:
+    """Decode everything now."""
+    pixels, reasons = decode_all(found.paths, plan.form, os.cpu_count() or 1)
+    unreadable = {path: why for path, why in zip(found.paths, reasons, strict=True) if why is not None}
+    if unreadable:
+        _refuse_or_skip(plan, found, unreadable)
+        pixels = pixels[torch.tensor([why is None for why in reasons])]
+        found = found.without(unreadable)
+    sizes = found.sizes(len(plan.parts))
+    splits = map(Split, torch.split(pixels, sizes), torch.split(found.labels, sizes))
+    train, test, validation = _assemble(plan, list(splits))
+    return Dataset.of("imagefolder", "image", plan.classes, train, test, validation=validation)
+
+
+def _streamed(plan: _Plan, found: _Found, workers: int) -> Dataset:
+    """Look at everything now, and decode it when it is asked for."""
+    whole = Split(image_files(found.paths, plan.form, workers), found.labels)
+    indices = torch.split(torch.arange(len(whole)), found.sizes(len(plan.parts)))
+    train, test, validation = _assemble(plan, [whole.subset(part) for part in indices])
+    seen = survey(plan.classes, train, test)
+    if seen.unreadable:
+        _refuse_or_skip(plan, found, seen.unreadable)
+        return _streamed(plan, found.without(seen.unreadable), workers)
+    train = Split(replace(files_of(train), moments=seen.moments), train.labels)
+    return Dataset("imagefolder", "image", plan.classes, train, test, seen.fingerprint, validation=validation)
+
+
+def _assemble(plan: _Plan, splits: Sequence[Split]) -> tuple[Split, Split, Tensor | None]:
     """Decide what is tested on: ``test``, else ``val``, else a part that is cut from ``train``."""
-    train, validation = splits["train"], None
-    if "test" not in splits:
-        train, test = (train, splits["val"]) if "val" in splits else cut_test(train, test_fraction, seed)
-    else:
-        test = splits["test"]
-        if "val" in splits:
-            both = (train, splits["val"])
-            validation = torch.arange(len(both[0]), len(both[0]) + len(both[1]))
-            train = Split(torch.cat([part.inputs for part in both]), torch.cat([part.labels for part in both]))
-    return Dataset.of("imagefolder", "image", classes, train, test, validation=validation)
+    named = dict(zip(plan.parts, splits, strict=True))
+    train = named["train"]
+    if "test" not in named:
+        parted = (train, named["val"]) if "val" in named else cut_test(train, plan.test_fraction, plan.seed)
+        return *parted, None
+    if "val" not in named:
+        return train, named["test"], None
+    both = train.followed_by(named["val"])
+    return both, named["test"], torch.arange(len(train), len(both))
 
 
 def _parts(top: Path) -> dict[str, Path]:
@@ -123,36 +185,21 @@ def _check_same(folder: Path, classes: tuple[str, ...]) -> None:
         )
 
 
-def _read(top: Path, folders: Sequence[Path], classes: tuple[str, ...], form: _Form) -> list[Split]:
-    """Decode the images of all parts, in the order of part, class and path."""
+def _find(plan: _Plan, folders: Sequence[Path]) -> _Found:
     found = [
         (path, label, part)
         for part, folder in enumerate(folders)
-        for label, name in enumerate(classes)
+        for label, name in enumerate(plan.classes)
         for path in _images(folder / name)
     ]
     if not found:
         raise DataError(
-            f"no images in the folders of {len(classes)} classes", where=str(top), fix=f"put {_KNOWN} files there"
+            f"no images in the folders of {len(plan.classes)} classes",
+            where=str(plan.top),
+            fix=f"put {_KNOWN} files there",
         )
-    paths = [path for path, _, _ in found]
-    pixels, reasons = _decode_all(paths, form)
     labels, parts = torch.tensor([(label, part) for _, label, part in found]).unbind(1)
-    if any(reasons):
-        _refuse_or_skip(top, paths, reasons, form.on_error)
-        readable = torch.tensor([why is None for why in reasons])
-        pixels, labels, parts = pixels[readable], labels[readable], parts[readable]
-    sizes = parts.bincount(minlength=len(folders)).tolist()
-    return list(map(Split, torch.split(pixels, sizes), torch.split(labels, sizes)))
-
-
-def _decode_all(paths: Sequence[Path], form: _Form) -> tuple[Tensor, list[str | None]]:
-    """Pixels of every image, and what is wrong with it, None where nothing is."""
-    pixels = torch.zeros(len(paths), form.channels, form.size, form.size, dtype=torch.uint8)
-    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        return pixels, list(pool.map(_decode_into, pixels, paths, itertools.repeat(form)))
+    return _Found([path for path, _, _ in found], labels, parts)
 
 
 def _images(folder: Path) -> list[Path]:
@@ -164,38 +211,17 @@ def _images(folder: Path) -> list[Path]:
     )
 
 
-def _decode_into(row: Tensor, path: Path, form: _Form) -> str | None:
-    """Decode one image into ``row``, uint8 ``(C, size, size)``, or return what is wrong with it."""
-    try:
-        with Image.open(path, formats=_FORMATS) as image:
-            pixels = _decode(image, form)
-    except Exception as error:  # a damaged file makes PIL raise nearly anything
-        return f"{type(error).__name__}: {error}"
-    row.copy_(torch.from_numpy(pixels).view(form.size, form.size, form.channels).permute(2, 0, 1))
-    return None
-
-
-def _decode(image: Image.Image, form: _Form) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I;16"):  # PIL would clip 16 bits at 255
-        upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-    if upright.mode in ("I", "F"):
-        raise ValueError(f"mode {upright.mode} has no range that could be scaled to 8 bits")
-    converted = upright.convert("L" if form.channels == 1 else "RGB")
-    # Cut first, then scaled, in one step: a very long image is never scaled whole.
-    return np.array(ImageOps.fit(converted, (form.size, form.size), Image.Resampling.BILINEAR))
-
-
-def _refuse_or_skip(top: Path, paths: Sequence[Path], reasons: Sequence[str | None], on_error: str) -> None:
-    unreadable = [f"{path.relative_to(top)}: {why}" for path, why in zip(paths, reasons, strict=True) if why]
-    if on_error == "skip" and len(unreadable) <= MAX_SKIPPED * len(paths):
-        _log.warning("left out %d of %d images of %s that cannot be read", len(unreadable), len(paths), top)
+def _refuse_or_skip(plan: _Plan, found: _Found, unreadable: Mapping[Path, str]) -> None:
+    if plan.on_error == "skip" and len(unreadable) <= MAX_SKIPPED * len(found.paths):
+        _log.warning("left out %d of %d images of %s that cannot be read", len(unreadable), len(found.paths), plan.top)
         return
-    more = len(unreadable) - _SHOWN
-    shown = "\n".join([*unreadable[:_SHOWN], *([f"and {more} more"] if more > 0 else [])])
+    listed = [path for path in found.paths if path in unreadable]
+    shown = [f"{path.relative_to(plan.top)}: {unreadable[path]}" for path in listed[:_SHOWN]]
+    if len(listed) > _SHOWN:
+        shown.append(f"and {len(listed) - _SHOWN} more")
     limit = f"; dataset.on_error=skip leaves out at most {MAX_SKIPPED:.0%}"
     raise DataError(
-        f"{len(unreadable)} of {len(paths)} images cannot be read:\n{shown}",
-        where=str(top),
+        f"{len(listed)} of {len(found.paths)} images cannot be read:\n" + "\n".join(shown),
+        where=str(plan.top),
         fix=f"replace or remove these files{limit}",
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from kdcli.data.files import ImageFiles
 from kdcli.data.types import Kind, Split
 
 _CHUNK = 1024
@@ -41,6 +42,8 @@ class Normalization:
     @classmethod
     def of(cls, split: Split, kind: Kind) -> Normalization:
         """Measure it on training examples, in float64 or exactly; the std of what is constant counts as 1."""
+        if isinstance(split.inputs, ImageFiles):
+            return _of_files(split.inputs)
         return _of_images(split.inputs) if kind == "image" else _of_table(split.inputs)
 
     def to(self, device: torch.device | str) -> Normalization:
@@ -64,6 +67,16 @@ def _of_images(images: Tensor) -> Normalization:
         total += pixels.sum(1).cpu()
         squares += torch.linalg.vecdot(pixels, pixels).cpu()
     num = images[:, 0].numel()
+    return _of_sums(num, total, squares)
+
+
+def _of_files(files: ImageFiles) -> Normalization:
+    assert files.moments is not None, "files are surveyed before they are used"
+    total, squares = files.moments.sum(0)
+    return _of_sums(len(files) * files.form.size**2, total, squares)
+
+
+def _of_sums(num: int, total: Tensor, squares: Tensor) -> Normalization:
     moments = [_moments(num, int(s), int(q)) for s, q in zip(total, squares, strict=True)]
     return Normalization(tuple(mean for mean, _ in moments), tuple(std for _, std in moments))
 

@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from kdcli.data.files import ImageFiles
 from kdcli.data.types import Split
+from kdcli.data.workers import Decoded, chunk_size, decoded
 from kdcli.errors import DataError
+
+
+class Source(Protocol):
+    """The raw inputs of a split, which appear as batches on a device."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def gather(self, indices: Tensor) -> Tensor:
+        """The examples at ``indices``, int64 ``(B,)``, as one raw batch."""
+
+    def batches(self, index_batches: Sequence[Tensor]) -> Generator[Tensor, None, None]:
+        """A raw batch for each of ``index_batches``, in this order; to be closed where it is not used to its end."""
+
+
+def make_source(inputs: Tensor | ImageFiles, device: torch.device | str) -> Source:
+    """The raw inputs of a split for a training on ``device``: held there whole, or decoded batch by batch."""
+    return TensorSource(inputs, device) if isinstance(inputs, Tensor) else FolderSource(inputs, device)
 
 
 class TensorSource:
@@ -29,13 +51,60 @@ class TensorSource:
         """The examples at ``indices``, int64 ``(B,)``, as one raw batch."""
         return self.inputs.index_select(0, indices.to(self.inputs.device))
 
-    def batches(self, index_batches: Sequence[Tensor]) -> Iterator[Tensor]:
-        """A raw batch for each of ``index_batches``; the indices go to the device once for all."""
+    def batches(self, index_batches: Sequence[Tensor]) -> Generator[Tensor, None, None]:
+        """A raw batch for each of ``index_batches``, in this order."""
+        for indices in index_batches:
+            yield self.gather(indices)
+
+
+class FolderSource:
+    """Images of a split, decoded when they are asked for.
+
+    Args:
+        files: The images.
+        device: Where the batches appear.
+    """
+
+    def __init__(self, files: ImageFiles, device: torch.device | str) -> None:
+        self._files = files
+        self._device = torch.device(device)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def gather(self, indices: Tensor) -> Tensor:
+        """The examples at ``indices``, int64 ``(B,)``, as one raw batch."""
+        (batch,) = self.batches([indices])
+        return batch
+
+    def batches(self, index_batches: Sequence[Tensor]) -> Generator[Tensor, None, None]:
+        """A raw batch for each of ``index_batches``, in this order; while one is used, the next ones are decoded.
+
+        Raises:
+            DataError: An image is not any more what was checked before the training.
+            MachineError: A worker that decodes was killed.
+        """
         if not index_batches:
             return
-        indices = torch.cat(list(index_batches)).to(self.inputs.device)
-        for part in torch.split(indices, [len(batch) for batch in index_batches]):
-            yield self.inputs.index_select(0, part)
+        # To the host once for all: each copy would wait for a GPU.
+        batches = torch.cat(list(index_batches)).cpu().split([len(batch) for batch in index_batches])
+        parts = [batch.split(chunk_size(self._files)) for batch in batches]
+        chunks = [chunk.tolist() for batch in parts for chunk in batch]
+        on_gpu = self._device.type == "cuda"
+        with closing(decoded(self._files, chunks, pin=on_gpu)) as ahead:
+            for batch in parts:
+                pieces = [self._taken(next(ahead), chunk).to(self._device, non_blocking=on_gpu) for chunk in batch]
+                yield torch.cat(pieces) if len(pieces) > 1 else pieces[0]
+
+    def _taken(self, found: Decoded, chunk: Tensor) -> Tensor:
+        for index, reason in zip(chunk.tolist(), found.reasons, strict=True):
+            if reason is not None:
+                raise DataError(
+                    f"an image cannot be read any more: {reason}",
+                    where=str(self._files.paths[index]),
+                    fix="put back the file that was there, and go on with: kd resume",
+                )
+        return found.pixels
 
 
 def check_split(split: Split, num_classes: int, name: str, *, every_class: bool = True) -> None:
@@ -53,7 +122,7 @@ def check_split(split: Split, num_classes: int, name: str, *, every_class: bool 
     if len(split) == 0:
         raise DataError(f"{name} holds no examples", where="dataset", fix="check where the dataset is read from")
     _check_labels(split.labels, num_classes, name, every_class)
-    if split.inputs.is_floating_point():
+    if isinstance(split.inputs, Tensor) and split.inputs.is_floating_point():
         _check_finite(split.inputs, name)
 
 

@@ -1,4 +1,4 @@
-"""What a dataset is: two splits of whole tensors, the names of the classes, and a fingerprint."""
+"""What a dataset is: two splits, whole tensors or files, the names of the classes, and a fingerprint."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import json
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
+
+from kdcli.data.files import ImageFiles, joined
 
 Kind = Literal["image", "table"]
 
@@ -17,11 +20,12 @@ class Split:
     """Raw examples and their classes.
 
     Attributes:
-        inputs: Images, uint8 ``(N, C, H, W)``, or the attributes of a table, float32 ``(N, D)``.
+        inputs: Images, uint8 ``(N, C, H, W)``, or their files where they do not fit into the memory; or the attributes
+            of a table, float32 ``(N, D)``.
         labels: Class numbers, int64 ``(N,)``.
     """
 
-    inputs: Tensor
+    inputs: Tensor | ImageFiles
     labels: Tensor
 
     def __len__(self) -> int:
@@ -29,12 +33,28 @@ class Split:
 
     def subset(self, indices: Tensor) -> Split:
         """The examples at ``indices``, int64 ``(M,)``, in that order."""
-        return Split(self.inputs.index_select(0, indices), self.labels.index_select(0, indices))
+        labels = self.labels.index_select(0, indices)
+        if isinstance(self.inputs, Tensor):
+            return Split(self.inputs.index_select(0, indices), labels)
+        return Split(self.inputs.subset(indices), labels)
+
+    def followed_by(self, other: Split) -> Split:
+        """The examples of both, which are held in the same way."""
+        labels = torch.cat([self.labels, other.labels])
+        if isinstance(self.inputs, Tensor) and isinstance(other.inputs, Tensor):
+            return Split(torch.cat([self.inputs, other.inputs]), labels)
+        return Split(joined(files_of(self), files_of(other)), labels)
+
+
+def files_of(split: Split) -> ImageFiles:
+    """The images of a split that is not in memory."""
+    assert isinstance(split.inputs, ImageFiles)
+    return split.inputs
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A dataset in memory; what it holds is shared by all users of it and never written to.
+    """A dataset; what it holds is shared by all users of it and never written to.
 
     Attributes:
         name: The name it is configured by.
@@ -80,9 +100,20 @@ class Dataset:
 
 def fingerprint(kind: Kind, classes: tuple[str, ...], train: Split, test: Split) -> str:
     """SHA-256, in hex, over the kind, the class names in order, and shape, dtype and bytes of all four tensors."""
-    tensors = (train.inputs, train.labels, test.inputs, test.labels)
-    layout = [(list(tensor.shape), str(tensor.dtype)) for tensor in tensors]
-    digest = hashlib.sha256(json.dumps([kind, classes, layout]).encode())
-    for tensor in tensors:
-        digest.update(tensor.cpu().contiguous().numpy().data)
+    digest = begin_fingerprint(kind, classes, train, test)
+    for tensor in (train.inputs, train.labels, test.inputs, test.labels):
+        assert isinstance(tensor, Tensor), "files are surveyed"
+        digest.update(as_bytes(tensor))
     return digest.hexdigest()
+
+
+def begin_fingerprint(kind: Kind, classes: tuple[str, ...], train: Split, test: Split) -> hashlib._Hash:
+    """The digest before any of the bytes."""
+    parts = (train.inputs, train.labels, test.inputs, test.labels)
+    layout = [(list(part.shape), str(part.dtype)) for part in parts]
+    return hashlib.sha256(json.dumps([kind, classes, layout]).encode())
+
+
+def as_bytes(tensor: Tensor) -> memoryview:
+    """The bytes of a tensor, in the order of its elements."""
+    return tensor.cpu().contiguous().numpy().data

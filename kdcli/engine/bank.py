@@ -5,8 +5,8 @@ Shapes: K networks, B examples, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -14,6 +14,9 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from kdcli.engine.noise import draws_global_noise, global_noise_from, no_global_noise
+from kdcli.engine.ranks import ALONE, Ranks
+from kdcli.engine.whole import act_on_whole, stacked
 from kdcli.models.dropout import set_generator
 from kdcli.models.mlp import Mlp
 from kdcli.models.mlp_stack import MlpStack
@@ -65,7 +68,9 @@ class Bank(Protocol):
         """Project the weights onto the constraints that their networks have, after an update."""
 
 
-def make_bank(nets: Sequence[nn.Module], seeds: Sequence[int], device: torch.device, *, compiled: bool) -> Bank:
+def make_bank(
+    nets: Sequence[nn.Module], seeds: Sequence[int], device: torch.device, *, compiled: bool, ranks: Ranks = ALONE
+) -> Bank:
     """Put networks of one architecture together; each draws its dropout from its own generator.
 
     Args:
@@ -73,13 +78,28 @@ def make_bank(nets: Sequence[nn.Module], seeds: Sequence[int], device: torch.dev
         seeds: One seed for each network's generator.
         device: Where they train.
         compiled: Whether to pass the forward pass through torch.compile.
+        ranks: The processes, each of which has some rows of every batch.
+
+    Raises:
+        UsageError: Several processes cannot share a layer of theirs.
     """
     generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
     moved = [net.to(device) for net in nets]
     mlps = [net for net in moved if isinstance(net, Mlp)]
     if len(nets) > 1 and len(mlps) == len(nets) and _stacks_faster(mlps, device):
-        return StackedBank(MlpStack(mlps).to(device), generators, compiled=compiled)
-    return InTurnBank(moved, generators, compiled=compiled)
+        return StackedBank(stacked(mlps, ranks).to(device), generators, compiled=compiled)
+    noise = [_noise_around(net, generator, ranks) for net, generator in zip(moved, generators, strict=True)]
+    parted = [act_on_whole(net, generator, ranks) for net, generator in zip(moved, generators, strict=True)]
+    return InTurnBank(parted, generators, noise, compiled=compiled)
+
+
+def _noise_around(
+    net: nn.Module, generator: torch.Generator, ranks: Ranks
+) -> Callable[[], AbstractContextManager[None]]:
+    """Where a network's forward pass gets the noise that its own layers do not draw from its generator."""
+    if not draws_global_noise(net):
+        return nullcontext
+    return partial(global_noise_from, generator) if ranks.size == 1 else partial(no_global_noise, generator.device)
 
 
 def _stacks_faster(nets: Sequence[Mlp], device: torch.device) -> bool:
@@ -131,13 +151,20 @@ class StackedBank:
 class InTurnBank:
     """Networks of any kind, one after another on the same batch; one network alone is a bank of this kind."""
 
-    def __init__(self, nets: list[nn.Module], generators: list[torch.Generator], *, compiled: bool) -> None:
+    def __init__(
+        self,
+        nets: list[nn.Module],
+        generators: list[torch.Generator],
+        noise: Sequence[Callable[[], AbstractContextManager[None]]],
+        *,
+        compiled: bool,
+    ) -> None:
         self.size = len(nets)
         self.generators = generators
         self._nets = nets
         for net, generator in zip(nets, generators, strict=True):
             set_generator(net, generator)
-        self._foreign_noise = [_draws_global_noise(net) for net in nets]
+        self._noise = noise
         self._forwards = [torch.compile(net) if compiled else net for net in nets]
 
     def logits(self, inputs: Tensor, *, own: bool = False) -> Tensor:
@@ -145,8 +172,7 @@ class InTurnBank:
         return torch.stack([self._one(member, inputs[member] if own else inputs) for member in range(self.size)])
 
     def _one(self, member: int, inputs: Tensor) -> Tensor:
-        own_noise = global_noise_from(self.generators[member]) if self._foreign_noise[member] else nullcontext()
-        with own_noise:
+        with self._noise[member]():
             result: Tensor = self._forwards[member](inputs)
         return result
 
@@ -179,29 +205,3 @@ class InTurnBank:
         for net in self._nets:
             if isinstance(net, Mlp):
                 net.constrain()
-
-
-def _draws_global_noise(net: nn.Module) -> bool:
-    """Whether a network may draw from torch's global generator: our own do not, any other might."""
-    return not type(net).__module__.startswith("kdcli.models.")
-
-
-@contextmanager
-def global_noise_from(generator: torch.Generator) -> Iterator[None]:
-    """Let the global generator of the same device go on where ``generator`` stands, and hand its new state back."""
-    get, put = _global_state(generator.device)
-    before = get()
-    put(generator.get_state())
-    try:
-        yield
-        generator.set_state(get())
-    finally:
-        put(before)
-
-
-def _global_state(device: torch.device) -> tuple[Callable[[], Tensor], Callable[[Tensor], None]]:
-    """How to read and write the state of a device's global generator."""
-    if device.type == "cpu":
-        return torch.get_rng_state, torch.set_rng_state
-    module = torch.get_device_module(device)
-    return partial(module.get_rng_state, device), partial(module.set_rng_state, device=device)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
 
 from kdcli.engine.bank import Bank
+from kdcli.engine.exchange import make_exchange
 from kdcli.engine.meters import HARD, SOFT, TOTAL, Meters
 from kdcli.engine.predict import Validation
 from kdcli.engine.results import Divergence, EpochResult, MemberResult, Stopped, Tick
@@ -87,11 +89,13 @@ class Fit:
         self.last: list[dict[str, Tensor]] = [{} for _ in plan.members]
         own_rates = len({(m.lr, m.rate) for m in plan.members}) > 1 or isinstance(plan.members[0].rate, Plateau)
         self._updater = Updater(bank, [member.rule for member in plan.members], own_rates=own_rates)
+        self._exchange = make_exchange(stream.ranks, bank)
         self._plateaus = [PlateauState() for _ in plan.members]
         self._buffers: list[dict[str, Tensor]] = []  # as they were when the epoch began
         self.train_seconds = 0.0  # of the finished epochs' training
         self._seconds = 0.0  # of this epoch's training so far
         self._device = stream.labels.device
+        self._precision = torch.autocast(self._device.type, dtype=torch.bfloat16) if plan.bf16 else nullcontext()
         self._steps_per_epoch = len(stream.batch_sizes)
         self._meters = Meters(self._steps_per_epoch, bank.size, self._device)
         self._num_steps = self._steps_per_epoch * plan.epochs
@@ -110,7 +114,8 @@ class Fit:
         """Train on from where this stands: a result after each epoch, and ticks in between.
 
         Args:
-            stop: Asked after every step; when it says true the generator ends there, and ``finished`` is False.
+            stop: Asked after every step; when it says true the generator ends there, or a few steps later where other
+                processes have to be told, and ``finished`` is False.
         """
         self.bank.train(True)
         while not self.finished:
@@ -124,25 +129,26 @@ class Fit:
         self._buffers = [copied(self.bank.buffers(k)) for k in range(self.bank.size)]
         started = last_tick = time.perf_counter()
         before, first = self._seconds, self.step_in_epoch
-        for batch in self.stream.epoch(self.epoch, first):
-            row = self.step_in_epoch
-            self._train_step(batch, temperatures[row], alphas[row])
-            self.step_in_epoch += 1
-            now = time.perf_counter()
-            self._seconds = before + now - started
-            if now - last_tick > TICK_SECONDS:
-                last_tick = now
-                speed = (self.step_in_epoch - first) * self.stream.batch_size / (now - started)
-                yield Tick(self.epoch, self.step_in_epoch, self._steps_per_epoch, speed)
-            if stop():
-                self._rewind([k for k, blocked in enumerate(self._meters.blocked.tolist()) if blocked])
-                return
+        with closing(self.stream.epoch(self.epoch, first)) as batches:
+            for batch in batches:
+                row = self.step_in_epoch
+                self._train_step(batch, temperatures[row], alphas[row])
+                self.step_in_epoch += 1
+                now = time.perf_counter()
+                self._seconds = before + now - started
+                if now - last_tick > TICK_SECONDS:
+                    last_tick = now
+                    speed = (self.step_in_epoch - first) * self.stream.batch_size / (now - started)
+                    yield Tick(self.epoch, self.step_in_epoch, self._steps_per_epoch, speed)
+                if self._exchange.agree(stop()):
+                    self._rewind([k for k, blocked in enumerate(self._meters.blocked.tolist()) if blocked])
+                    return
 
     def _train_step(self, batch: Batch, temperature: Tensor, alpha: Tensor) -> None:
-        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self.plan.bf16):
+        with self._precision:
             logits = self.bank.logits(batch.inputs, own=batch.own)
         terms = self.objective(logits, batch.labels, batch.teacher_logits, temperature, alpha)
-        terms.total.sum().backward()
+        terms = self._exchange.backward(terms)
         self._meters.record(self.step_in_epoch, terms, self._updater.gradient_norms())
         epoch = self.epoch + self.step_in_epoch / self._steps_per_epoch
         self._updater.step(self._meters.blocked, rates=self._rates(self.step), epoch=epoch)
@@ -174,6 +180,7 @@ class Fit:
 
     def _finish_epoch(self) -> EpochResult:
         sizes = self.stream.batch_sizes
+        self._exchange.check_alike(self.bank)
         means = self._meters.means(sizes)
         measured = [None] * self.bank.size if self.validation is None else self.validation.measure(self.bank)
         members = tuple(self._finish_member(k, means[k], measured[k]) for k in range(self.bank.size))

@@ -25,6 +25,7 @@ class Meters:
         self.log = torch.zeros(num_steps, size, 4, device=device)
         self.blocked = torch.zeros(size, device=device)
         self._absent = torch.zeros(size, device=device)
+        self._present = torch.ones(size, device=device)
 
     def record(self, row: int, terms: LossTerms, gradient_norms: Tensor) -> None:
         """Write a step's terms and norms down, and block the networks whose total or gradient is not finite.
@@ -33,10 +34,10 @@ class Meters:
         """
         hard = self._absent if terms.hard is None else terms.hard
         soft = self._absent if terms.soft is None else terms.soft
-        values = torch.stack([terms.total, hard, soft, gradient_norms], dim=1).detach()
-        self.log[row] = values
-        finite = terms.total.detach().isfinite() & gradient_norms.isfinite()
-        self.blocked = torch.maximum(self.blocked, (~finite).float())
+        total = terms.total.detach()
+        torch.stack([total, hard.detach(), soft.detach(), gradient_norms], dim=1, out=self.log[row])
+        change = total - total + gradient_norms - gradient_norms  # 0 where both are finite, else NaN
+        self.blocked = torch.where(change == 0, self.blocked, self._present)
 
     def means(self, sizes: list[int]) -> list[list[float]]:
         """Mean total, hard and soft of each network over the epoch's examples; waits for the device."""

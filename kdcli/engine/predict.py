@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from kdcli.data.normalize import Normalization
-from kdcli.data.source import TensorSource
+from kdcli.data.source import Source
 from kdcli.engine.bank import Bank
+from kdcli.engine.ranks import ALONE, Ranks
 from kdcli.metrics import Measures, measure
 
 BATCH = 2000
@@ -18,7 +20,7 @@ BATCH = 2000
 
 @torch.no_grad()
 def predict(
-    forward: Callable[[Tensor], Tensor], source: TensorSource, indices: Tensor, normalization: Normalization
+    forward: Callable[[Tensor], Tensor], source: Source, indices: Tensor, normalization: Normalization
 ) -> Tensor:
     """Logits ``(K, N, C)`` on the CPU for the examples at ``indices``, un-augmented.
 
@@ -28,7 +30,7 @@ def predict(
         indices: Which of them, shape ``(N,)``.
         normalization: The networks' own.
     """
-    parts = [forward(normalization(source.gather(part))).float().cpu() for part in indices.split(BATCH)]
+    parts = [forward(normalization(raw)).float().cpu() for raw in source.batches(indices.split(BATCH))]
     return torch.cat(parts, dim=1)
 
 
@@ -41,20 +43,30 @@ class Validation:
         indices: The validation part, shape ``(N,)``.
         labels: Its labels on the CPU, shape ``(N,)``.
         normalization: Of the networks that train.
-        teacher_log_probs: At temperature 1, on the CPU, shape ``(N, C)``, or None without a teacher.
+        teacher_log_probs: At temperature 1, on the CPU, shape ``(N, C)``, or None without a teacher; only the first
+            process needs them.
+        ranks: The processes, each of which asks the networks about some of the examples.
     """
 
-    source: TensorSource
+    source: Source
     indices: Tensor
     labels: Tensor
     normalization: Normalization
     teacher_log_probs: Tensor | None
+    ranks: Ranks = ALONE
 
     def measure(self, bank: Bank) -> list[Measures | None]:
         """Measure every network; None for one whose logits are not finite."""
         bank.train(False)
-        logits = predict(bank.logits, self.source, self.indices, self.normalization)
+        logits = self.ranks.spread(
+            self.indices, lambda part: predict(bank.logits, self.source, part, self.normalization)
+        )
         bank.train(True)
-        return [
-            measure(one, self.labels, self.teacher_log_probs) if bool(one.isfinite().all()) else None for one in logits
-        ]
+        # What selects a checkpoint is one process's word: others might round otherwise.
+        measured = [self._measured(one) for one in logits] if self.ranks.rank == 0 else []
+        return [None if one is None else Measures(**one) for one in self.ranks.tell(measured)]
+
+    def _measured(self, logits: Tensor) -> dict[str, Any] | None:
+        if not bool(logits.isfinite().all()):
+            return None
+        return asdict(measure(logits, self.labels, self.teacher_log_probs))

@@ -5,7 +5,8 @@ Shapes: K networks, M teachers, B examples, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,8 +15,9 @@ from torch import Tensor
 
 from kdcli.data.normalize import Normalization
 from kdcli.data.order import batches, epoch_order
-from kdcli.data.source import TensorSource
+from kdcli.data.source import Source
 from kdcli.data.views import View
+from kdcli.engine.ranks import ALONE, Ranks
 
 
 class Targets(Protocol):
@@ -44,7 +46,7 @@ class Stream:
     """A transfer set as batches.
 
     Args:
-        source: The raw inputs of the whole training set, on the device of the training.
+        source: The raw inputs of the whole training set, which appear on the device of the training.
         labels: Their labels, on that device.
         indices: Positions in ``source``: one tensor that all networks share, or one for each network, equally long.
         view: The augmentation.
@@ -53,9 +55,10 @@ class Stream:
         data_seed: Decides order and views.
         targets: The teacher's answers, if there is one.
         epoch_examples: How many examples make an epoch, where it is not all of them: another draw each time.
+        ranks: The processes that share every batch; the sizes here are of whole batches.
     """
 
-    source: TensorSource
+    source: Source
     labels: Tensor
     indices: Sequence[Tensor]
     view: View
@@ -64,6 +67,7 @@ class Stream:
     data_seed: int
     targets: Targets | None = None
     epoch_examples: int | None = None
+    ranks: Ranks = ALONE
 
     @property
     def num_examples(self) -> int:
@@ -75,25 +79,33 @@ class Stream:
         """Examples of each step of an epoch."""
         return [len(batch) for batch in batches(torch.arange(self.num_examples), self.batch_size)]
 
-    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, from ``first_step`` on."""
+    def epoch(self, epoch: int, first_step: int = 0) -> Generator[Batch, None, None]:
+        """The batches of an epoch, or this process's rows of them, from ``first_step`` on.
+
+        To be closed where it is not used to its end: other processes may be at work for it.
+        """
         order = epoch_order(self.data_seed, epoch, len(self.indices[0]))[: self.num_examples].to(self.labels.device)
         views = self.view.draw(self.data_seed, epoch, len(self.source)).to(self.labels.device)
-        for positions in batches(order, self.batch_size)[first_step:]:
-            yield self._batch(positions, views)
+        steps = batches(order, self.batch_size)[first_step:]
+        parts = [self.ranks.own(positions) for positions in steps]
+        examples = [self._examples(positions) for positions in parts]
+        sizes, every = [len(each) for each in examples], torch.cat(examples)
+        with closing(self.source.batches(examples)) as raws:
+            told = zip(steps, parts, self.labels[every].split(sizes), views[every].split(sizes), raws, strict=True)
+            for step, positions, labels, shown, raw in told:
+                self.ranks.begin(len(step))
+                yield self._batch(positions, labels, shown, raw)
 
-    def _batch(self, positions: Tensor, views: Tensor) -> Batch:
-        if len(self.indices) > 1:
-            return self._own_batch(positions, views)
-        examples = self.indices[0][positions]
-        chosen = views[examples]
-        raw = self.view.apply(self.source.gather(examples), chosen)
-        teacher = None if self.targets is None else self.targets.logits(positions, chosen, raw)
-        return Batch(self.normalization(raw), self.labels[examples], teacher)
+    def _examples(self, positions: Tensor) -> Tensor:
+        """Those of every network, one network after another."""
+        chosen = [indices[positions] for indices in self.indices]
+        return chosen[0] if len(chosen) == 1 else torch.cat(chosen)
 
-    def _own_batch(self, positions: Tensor, views: Tensor) -> Batch:
-        examples = torch.cat([indices[positions] for indices in self.indices])
-        raw = self.view.apply(self.source.gather(examples), views[examples])
+    def _batch(self, positions: Tensor, labels: Tensor, views: Tensor, raw: Tensor) -> Batch:
+        raw = self.view.apply(raw, views)
         inputs = self.normalization(raw)
+        if len(self.indices) == 1:
+            teacher = None if self.targets is None else self.targets.logits(positions, views, raw)
+            return Batch(inputs, labels, teacher)
         shape = (len(self.indices), len(positions))
-        return Batch(inputs.view(*shape, *inputs.shape[1:]), self.labels[examples].view(shape), None, own=True)
+        return Batch(inputs.view(*shape, *inputs.shape[1:]), labels.view(shape), None, own=True)

@@ -12,7 +12,6 @@ from typing import Protocol, cast
 
 import torch
 from torch import Tensor
-from torch.optim.adamw import adamw
 from torch.optim.sgd import sgd
 
 from kdcli.engine.bank import Bank, Parameters
@@ -101,17 +100,20 @@ class AdamWRule:
         return {
             "mean": [torch.zeros_like(tensor) for tensor in tensors],
             "square": [torch.zeros_like(tensor) for tensor in tensors],
-            "step": [torch.zeros((), device=tensor.device) for tensor in tensors],
+            "step": [torch.zeros((), device=tensors[0].device)],
         }
 
     def apply(
         self, tensors: list[Tensor], grads: list[Tensor], slots: Slots, *, lr: float, epoch: float, blocked: Tensor
     ) -> None:
         """See Rule."""
-        adamw(
-            tensors, grads, slots["mean"], slots["square"], [], slots["step"], fused=True, foreach=False,
-            grad_scale=None, found_inf=blocked, amsgrad=False, beta1=self.beta1, beta2=self.beta2, lr=lr,
-            weight_decay=self.weight_decay, eps=self.eps, maximize=False,
+        # The kernel that torch.optim calls, without its sorting of tensors, which took as long as a small step.
+        (step,) = slots["step"]
+        step += 1 - blocked
+        torch._fused_adamw_(
+            tensors, grads, slots["mean"], slots["square"], [], [step] * len(tensors), lr=lr, beta1=self.beta1,
+            beta2=self.beta2, weight_decay=self.weight_decay, eps=self.eps, amsgrad=False, maximize=False,
+            grad_scale=None, found_inf=blocked,
         )  # fmt: skip
 
 
@@ -135,6 +137,19 @@ class _Call:
 def gradients(leaves: Sequence[Tensor]) -> list[Tensor]:
     """The gradients of parameters; zeros for one that took no part in the loss, as a network of the user's may have."""
     return [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in leaves]
+
+
+def can_ask(tensor: Tensor) -> bool:
+    """Whether to look at a tensor's values waits for nothing: it is on a CPU."""
+    return tensor.is_cpu
+
+
+def drop_blocked(grads: Sequence[Tensor], blocked: Tensor) -> None:
+    """Set the gradients of blocked networks of a stack, along the first dimension, to zero."""
+    if can_ask(blocked) and not blocked.any():
+        return
+    for grad in grads:
+        grad.masked_fill_((blocked > 0).view(-1, *[1] * (grad.dim() - 1)), 0.0)
 
 
 class Updater:
@@ -161,10 +176,11 @@ class Updater:
         for parameters in self._parameters:
             grads = gradients(parameters.tensors)
             if len(parameters.members) > 1:
-                norms.append(sum(torch.linalg.vector_norm(grad.flatten(1), dim=1) for grad in grads))
+                each = [torch.linalg.vector_norm(grad.flatten(1), dim=1) for grad in grads]
+                norms.append(torch.stack(each).sum(0))
             else:
-                norms.append(torch.nn.utils.get_total_norm(grads, foreach=True).view(1))
-        return torch.cat([torch.as_tensor(norm) for norm in norms])
+                norms.append(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads))).view(1))
+        return norms[0] if len(norms) == 1 else torch.cat(norms)
 
     def step(self, blocked: Tensor, *, rates: Sequence[float], epoch: float) -> None:
         """Update every network but those that are blocked, and drop all gradients.
@@ -181,8 +197,7 @@ class Updater:
             grads = call.grads()
             if len(call.members) > 1:
                 gate = torch.zeros_like(blocked[0])
-                for grad in grads:
-                    grad.masked_fill_((blocked > 0).view(-1, *[1] * (grad.dim() - 1)), 0.0)
+                drop_blocked(grads, blocked)
             else:
                 gate = blocked[call.members[0]]
             call.rule.apply(call.tensors, grads, call.slots, lr=rates[call.members[0]], epoch=epoch, blocked=gate)

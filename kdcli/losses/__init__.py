@@ -6,20 +6,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Protocol
 
 from torch import Tensor
 
 from kdcli.losses.combine import EnsembleMean, combine_members
+from kdcli.losses.graded import Graded
 from kdcli.losses.hard import cross_entropy
-from kdcli.losses.inputs import Temperature
+from kdcli.losses.inputs import Inputs
 from kdcli.losses.kd import soft_target_kl
-from kdcli.losses.mse_logits import mse_logits
+from kdcli.losses.mse_logits import graded_distance, mse_logits
 from kdcli.losses.soft_ce import soft_cross_entropy
+from kdcli.losses.softmax import Temperature
+from kdcli.losses.targets import graded_cross_entropy, graded_kl
 
 __all__ = [
+    "GRADED_SOFT_LOSSES",
     "SOFT_LOSSES",
     "EnsembleMean",
     "SoftLoss",
@@ -42,4 +46,7 @@ class SoftLoss(Protocol):
 
 SOFT_LOSSES: Mapping[str, SoftLoss] = MappingProxyType(
     {"kd": soft_target_kl, "soft_ce": soft_cross_entropy, "mse_logits": mse_logits}
+)
+GRADED_SOFT_LOSSES: Mapping[str, Callable[[Inputs], Graded]] = MappingProxyType(
+    {"kd": graded_kl, "soft_ce": graded_cross_entropy, "mse_logits": graded_distance}
 )

@@ -7,10 +7,11 @@ from typing import Literal, TypeAlias, get_args
 
 from torch import Tensor
 
-from kdcli.losses.inputs import Temperature, cast, check_temperature, compute_dtype
-from kdcli.losses.softmax import tempered_log_softmax
+from kdcli.losses.inputs import cast, check_temperature, compute_dtype
+from kdcli.losses.softmax import Temperature, arranged, class_dim, tempered_log_softmax
 
 EnsembleMean: TypeAlias = Literal["arithmetic", "geometric"]
+_MEANS = get_args(EnsembleMean)
 
 
 def combine_members(member_logits: Tensor, temperature: Temperature, how: EnsembleMean) -> Tensor:
@@ -50,8 +51,8 @@ def combine_members(member_logits: Tensor, temperature: Temperature, how: Ensemb
     shape = tuple(member_logits.shape)
     if len(shape) != 3 or 0 in shape:
         raise ValueError(f"member_logits must have shape (M, B, C), none of them 0, got {shape}")
-    if how not in get_args(EnsembleMean):
-        raise ValueError(f"how must be one of {', '.join(get_args(EnsembleMean))}, got {how!r}")
+    if how not in _MEANS:
+        raise ValueError(f"how must be one of {', '.join(_MEANS)}, got {how!r}")
     check_temperature(temperature)
     logits = cast(member_logits, compute_dtype(member_logits))
     if len(logits) == 1:
@@ -67,4 +68,6 @@ def _arithmetic(member_logits: Tensor, temperature: Temperature) -> Tensor:
 
 
 def _log_mean_softmax(member_logits: Tensor, temperature: Temperature) -> Tensor:
-    return tempered_log_softmax(member_logits, temperature).logsumexp(-3) - math.log(len(member_logits))
+    dim = class_dim(member_logits)
+    said = tempered_log_softmax(arranged(member_logits, dim), temperature, dim).logsumexp(-3)
+    return (said if dim == -1 else said.transpose(-1, -2)) - math.log(len(member_logits))

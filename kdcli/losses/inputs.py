@@ -8,12 +8,33 @@ device.
 from __future__ import annotations
 
 import math
-from typing import TypeAlias
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-Temperature: TypeAlias = float | Tensor
+from kdcli.losses.softmax import Temperature, arranged, class_dim
+
+
+class Inputs(NamedTuple):
+    """What a soft loss computes with.
+
+    Attributes:
+        student: Scores in the precision of the loss, detached, with the classes at ``dim``.
+        teacher: The same.
+        temperature: A number, or a tensor in that precision.
+        dim: -1 or -2, see :func:`kdcli.losses.softmax.class_dim`.
+    """
+
+    student: Tensor
+    teacher: Tensor
+    temperature: Temperature
+    dim: int
+
+    @property
+    def batch_size(self) -> int:
+        """Number of examples."""
+        return self.student.shape[-1 if self.dim == -2 else -2]
 
 
 def compute_dtype(logits: Tensor) -> torch.dtype:
@@ -46,23 +67,22 @@ def check_labels(student_logits: Tensor, labels: Tensor) -> None:
     """Refuse labels that do not name one class for each example.
 
     Raises:
-        ValueError: If ``student_logits`` is not ``(..., B, C)``, is empty, or ``labels`` is not ``(B,)``.
+        ValueError: If ``student_logits`` is not ``(..., B, C)``, is empty, or ``labels`` is neither ``(B,)`` nor
+            ``(..., B)``.
     """
     shape = student_logits.shape
-    if len(shape) < 2 or 0 in shape or labels.shape != shape[-2:-1]:
+    if len(shape) < 2 or 0 in shape or labels.shape not in (shape[-2:-1], shape[:-1]):
         raise ValueError(
-            "student_logits must have shape (..., B, C), none of them 0, and labels (B,), "
+            "student_logits must have shape (..., B, C), none of them 0, and labels (B,) or (..., B), "
             f"got {_text(shape)} and {_text(labels.shape)}"
         )
 
 
-def prepare(
-    student_logits: Tensor, teacher_logits: Tensor, temperature: Temperature
-) -> tuple[Tensor, Tensor, Temperature]:
-    """The arguments of a soft loss, checked, in the precision of the loss, with the teacher detached.
+def check_teacher(student_logits: Tensor, teacher_logits: Tensor) -> None:
+    """Refuse a teacher that does not speak of the same examples and classes as each of the student's networks.
 
     Raises:
-        ValueError: If the shapes do not fit, or the temperature does not: see :func:`check_temperature`.
+        ValueError: If ``student_logits`` is not ``(..., B, C)``, is empty, or ``teacher_logits`` does not fit.
     """
     student, teacher = student_logits.shape, teacher_logits.shape
     if len(student) < 2 or 0 in student or not _fits(teacher, student):
@@ -71,27 +91,17 @@ def prepare(
             "the same B and C and leading dimensions that broadcast to the student's, "
             f"got {_text(student)} and {_text(teacher)}"
         )
-    check_temperature(temperature, student[:-2])
-    dtype = compute_dtype(student_logits)
-    if isinstance(temperature, Tensor):
-        temperature = cast(temperature, dtype)
-    return cast(student_logits, dtype), cast(teacher_logits.detach(), dtype), temperature
 
 
-def refuse_second_derivative() -> None:
-    """For the backward of a gradient in closed form, which autograd would take for a constant.
-
-    ``torch.autograd.function.once_differentiable`` does the same, but costs as much as a whole backward of ours.
-
-    Raises:
-        RuntimeError: In a backward with ``create_graph=True``.
-    """
-    if torch.is_grad_enabled():
-        raise RuntimeError("the losses can be differentiated once only: backward with create_graph=False")
+def prepare(student_logits: Tensor, teacher_logits: Tensor, temperature: Temperature) -> Inputs:
+    """Bring what a soft loss is given into one precision and arrangement; nothing is checked here."""
+    dtype, dim = compute_dtype(student_logits), class_dim(student_logits)
+    student = arranged(cast(student_logits.detach(), dtype), dim)
+    teacher = arranged(cast(teacher_logits.detach(), dtype), dim)
+    return Inputs(student, teacher, cast(temperature, dtype) if isinstance(temperature, Tensor) else temperature, dim)
 
 
 def _fits(teacher: torch.Size, student: torch.Size) -> bool:
-    """Whether a teacher of this shape speaks of the same examples and classes as each of the student's networks."""
     batch = student[-2:]
     if teacher == batch:
         return True

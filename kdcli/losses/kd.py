@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from kdcli.losses.inputs import Temperature, prepare
-from kdcli.losses.softmax import tempered_log_softmax
-from kdcli.losses.targets import target_kl
+from kdcli.losses.graded import soft_loss
+from kdcli.losses.softmax import Temperature
+from kdcli.losses.targets import graded_kl
 
 
 def soft_target_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: Temperature) -> Tensor:
@@ -43,5 +43,4 @@ def soft_target_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: 
     Reference:
         Hinton, Vinyals, Dean. "Distilling the Knowledge in a Neural Network". arXiv:1503.02531.
     """
-    student, teacher, temperature = prepare(student_logits, teacher_logits, temperature)
-    return target_kl(student, tempered_log_softmax(teacher, temperature), temperature)
+    return soft_loss(graded_kl, student_logits, teacher_logits, temperature)

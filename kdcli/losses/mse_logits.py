@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
 from torch import Tensor
 
-from kdcli.losses.inputs import Temperature, prepare, refuse_second_derivative
+from kdcli.losses.graded import Graded, soft_loss
+from kdcli.losses.inputs import Inputs
+from kdcli.losses.softmax import Temperature
 
 
 def mse_logits(student_logits: Tensor, teacher_logits: Tensor, temperature: Temperature = 1.0) -> Tensor:
@@ -41,24 +40,11 @@ def mse_logits(student_logits: Tensor, teacher_logits: Tensor, temperature: Temp
         Ba, Caruana. "Do Deep Nets Really Need to be Deep?", equation 1. arXiv:1312.6184.
         Hinton, Vinyals, Dean. "Distilling the Knowledge in a Neural Network", section 2.1. arXiv:1503.02531.
     """
-    student, teacher, _ = prepare(student_logits, teacher_logits, temperature)
-    result: Tensor = _HalfSquaredDistance.apply(student, teacher)  # type: ignore[no-untyped-call]
-    return result
+    return soft_loss(graded_distance, student_logits, teacher_logits, temperature)
 
 
-class _HalfSquaredDistance(torch.autograd.Function):
-    """The loss with its gradient, which is the centred difference over ``B``."""
-
-    @staticmethod
-    def forward(ctx: Any, student: Tensor, teacher: Tensor) -> Tensor:
-        difference = student - teacher
-        centred = difference.sub_(difference.mean(-1, keepdim=True))
-        ctx.save_for_backward(centred)
-        ctx.batch_size = student.shape[-2]
-        return centred.square().sum((-2, -1)).div_(2 * ctx.batch_size)
-
-    @staticmethod
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:
-        refuse_second_derivative()
-        (centred,) = ctx.saved_tensors
-        return centred * (grad_output / ctx.batch_size)[..., None, None], None
+def graded_distance(inputs: Inputs) -> Graded:
+    """See :func:`mse_logits`; the gradient is the centred difference."""
+    difference = inputs.student - inputs.teacher
+    centred = difference.sub_(difference.mean(inputs.dim, keepdim=True))
+    return Graded(centred.square().sum((-2, -1)).div_(2 * inputs.batch_size), centred)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from kdcli.losses.inputs import Temperature, prepare
-from kdcli.losses.softmax import tempered_log_softmax
-from kdcli.losses.targets import target_cross_entropy
+from kdcli.losses.graded import soft_loss
+from kdcli.losses.softmax import Temperature
+from kdcli.losses.targets import graded_cross_entropy
 
 
 def soft_cross_entropy(student_logits: Tensor, teacher_logits: Tensor, temperature: Temperature) -> Tensor:
@@ -41,5 +41,4 @@ def soft_cross_entropy(student_logits: Tensor, teacher_logits: Tensor, temperatu
     Reference:
         Hinton, Vinyals, Dean. "Distilling the Knowledge in a Neural Network", section 2. arXiv:1503.02531.
     """
-    student, teacher, temperature = prepare(student_logits, teacher_logits, temperature)
-    return target_cross_entropy(student, tempered_log_softmax(teacher, temperature).exp(), temperature)
+    return soft_loss(graded_cross_entropy, student_logits, teacher_logits, temperature)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from kdcli.engine.ranks import current
 from kdcli.errors import UsageError
 from kdcli.json_io import read_json
 from kdcli.program.slots import Program
@@ -30,6 +31,8 @@ def beginning(program: Program, teacher_sha256: str | None) -> dict[str, Any]:
 def _own(config: Training) -> dict[str, Any]:
     own = config.model_dump(exclude=_ELSEWHERE)
     own.pop("targets", None)  # where answers are kept, and in which type: the key of the cache knows
+    for how in ("memory", "workers"):  # of an image folder: the data are the same to the bit
+        own["dataset"].pop(how, None)
     return own
 
 
@@ -62,12 +65,12 @@ def _changes(kept: object, now: object, key: str) -> Iterator[str]:
 
 
 def environment_changes(program: Program, device: torch.device) -> str | None:
-    """Whether another device or version goes on than began: then the result may differ in its last bits."""
+    """Whether what goes on is not what began, devices, processes or versions: then the last bits may differ."""
     then = read_json(program.slots[0].run.path / ENVIRONMENT)
-    now = describe_environment(str(device))
-    found = [("device", then.get("device"), now["device"])] if isinstance(then, dict) else []
+    now = describe_environment(str(device)) | {"processes": current().size}
+    found = [(name, then.get(name), now[name]) for name in ("device", "processes")] if isinstance(then, dict) else []
     before, after = (each.get("versions") if isinstance(each, dict) else None for each in (then, now))
     if isinstance(before, dict) and isinstance(after, dict):
         found += [(name, before.get(name), after.get(name)) for name in _PACKAGES]
-    shown = [f"{name} {ascii(old)[1:-1]} -> {new}" for name, old, new in found if old is not None and old != new]
+    shown = [f"{name} {ascii(str(old))[1:-1]} -> {new}" for name, old, new in found if old is not None and old != new]
     return f"not bit-exact, as the environment changed: {', '.join(shown)}" if shown else None

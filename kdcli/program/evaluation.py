@@ -110,7 +110,7 @@ def ask(subject: Subject, part: Part, name: str) -> Tensor:
     Raises:
         DivergedError: They are not finite.
     """
-    logits = torch.cat([subject.logits(part.source.gather(some)).cpu() for some in part.indices.split(_BATCH)])
+    logits = torch.cat([subject.logits(raw).cpu() for raw in part.source.batches(part.indices.split(_BATCH))])
     finite = logits.isfinite().all(1)
     if not bool(finite.all()):
         raise DivergedError(

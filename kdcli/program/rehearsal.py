@@ -10,6 +10,7 @@ from pathlib import Path
 from kdcli.build import Data, build_fit, member_indices
 from kdcli.data.order import batches
 from kdcli.engine.bank import Bank
+from kdcli.engine.ranks import ALONE, among
 from kdcli.engine.results import EpochResult, Stopped
 from kdcli.errors import DivergedError
 from kdcli.program.finish import count_parameters
@@ -44,6 +45,7 @@ class Rehearsal:
         return f"{networks}\ndata     {self.data}\ncourse   {self.course}\nrun      {self.folder}/...\n{written}\n"
 
 
+@among(ALONE)  # the other processes, where there are any, are not needed
 def rehearse_teacher(config: TrainTeacher, manner: Manner) -> Rehearsal:
     """What ``kd train-teacher`` would do."""
     config = for_smoke(config) if manner.smoke else config
@@ -56,6 +58,7 @@ def rehearse_teacher(config: TrainTeacher, manner: Manner) -> Rehearsal:
     return _plan(config, networks, data, examples, Path(config.output_dir) / TRAIN)
 
 
+@among(ALONE)
 def rehearse_student(config: DistillStudent, teacher_runs: Sequence[RunDir], manner: Manner) -> Rehearsal:
     """What ``kd distill-student`` would do."""
     config = for_smoke(config) if manner.smoke else config

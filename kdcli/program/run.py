@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,20 +14,23 @@ from torch import Tensor
 from kdcli.build import Data, build_fit, load_dataset, pick_device
 from kdcli.engine.bank import Bank
 from kdcli.engine.fit import Fit
-from kdcli.errors import DivergedError, Interrupted, KDError, MachineError, UsageError
+from kdcli.engine.ranks import current
+from kdcli.errors import DivergedError, Interrupted, KDError, MachineError, UsageError, why_stopped
 from kdcli.program.beginning import beginning
 from kdcli.program.finish import Outcome, conclude, measured, summarise
+from kdcli.program.leader import with_others
 from kdcli.program.restore import restore
 from kdcli.program.session import Session
 from kdcli.program.signals import stop_request, undisturbed
 from kdcli.program.slots import Program, home_of
+from kdcli.program.teaching import LoadedTeacher
 from kdcli.program.train import train
 from kdcli.rundir import RunDir, RunLock, create_child, describe_environment
 from kdcli.schema import Evaluate, Training
 from kdcli.schema.results import Summary
-from kdcli.teachers import Teacher
 
 if TYPE_CHECKING:
+    from kdcli.program.board import Task
     from kdcli.report.display import Display
 
 
@@ -62,7 +66,8 @@ class Manner:
 
 def _environment(config: Training | Evaluate) -> dict[str, object]:
     data = None if isinstance(config, Evaluate) else load_dataset(config.dataset).fingerprint
-    return describe_environment(str(pick_device(config.device))) | {"data_fingerprint": data}
+    described = describe_environment(str(pick_device(config.device)))
+    return described | {"processes": current().size, "data_fingerprint": data}
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ def child(parent: RunDir, name: str, config: Training, manner: Manner) -> RunDir
 
 
 def run_cohort(
-    program: Program, data: Data, bank: Bank, teacher: Teacher | None, manner: Manner, *, title: str
+    program: Program, data: Data, bank: Bank, teacher: LoadedTeacher | None, manner: Manner, *, title: str
 ) -> Finished:
     """Train a cohort from where its store stands, and conclude it.
 
@@ -92,18 +97,41 @@ def run_cohort(
         Interrupted: If it was asked to stop; its state is saved.
     """
     configs = [slot.config for slot in program.slots]
-    fit = build_fit(configs, data, bank, teacher, epoch_examples=program.epoch_examples, say=manner.say)
-    session = Session(program, fit, data, beginning(program, None if teacher is None else teacher.sha256()))
+    asked = None if teacher is None else teacher.teacher
+    fit = build_fit(configs, data, bank, asked, epoch_examples=program.epoch_examples, say=manner.say)
+    sha256 = None if asked is None else asked.sha256()
+    session = Session(program, fit, data, beginning(program, sha256))
     place = restore(session)
     if place is not None:
         manner.say(place)
     names = [slot.name for slot in program.slots]
-    with stop_request() as stop, manner.display(title, names, fit.plan.epochs, _teacher_top1(fit)) as display:
+    with (
+        with_others(fit, lambda: _task(program, data, teacher, sha256, manner)),
+        stop_request() as stop,
+        manner.display(title, names, fit.plan.epochs, _teacher_top1(fit)) as display,
+    ):
         train(session, display, stop)
+    if not fit.finished and not stop():
+        stop.receive(signal.SIGTERM, None)  # one of the other processes was asked
     if stop():  # perhaps during the very last step: then a resume does what is left to do after it
         home = home_of(program.slots[0].run)
         raise stop.error(str(home), f"kd resume {shlex.quote(str(home))}")
     return Finished(conclude(program, fit, data), fit, data, session.clock.seconds())
+
+
+def _task(program: Program, data: Data, teacher: LoadedTeacher | None, sha256: str | None, manner: Manner) -> Task:
+    """What other processes need to know to take part."""
+    from kdcli.program.board import Task
+
+    return Task(
+        command=program.slots[0].run.record.command,
+        configs=[slot.config.model_dump() for slot in program.slots],
+        smoke=manner.smoke,
+        epoch_examples=program.epoch_examples,
+        fingerprint=data.dataset.fingerprint,
+        teachers=[] if teacher is None else [str(run.path.absolute()) for run in teacher.runs],
+        teacher_sha256=sha256,
+    )
 
 
 def _teacher_top1(fit: Fit) -> float | None:
@@ -161,9 +189,9 @@ def recorded(runs: Sequence[RunDir]) -> Iterator[None]:
             with undisturbed():
                 for run in runs:
                     if run.record.status == "running":
-                        run.set_status(_status_of(error), _as_recorded(error))
+                        run.set_status(_status_of(error), as_recorded(error))
             if isinstance(error, SystemExit):
-                raise _as_recorded(error) from error
+                raise as_recorded(error) from error
             raise
 
 
@@ -173,11 +201,12 @@ def _status_of(error: BaseException) -> Any:
     return "diverged" if isinstance(error, DivergedError) else "failed"
 
 
-def _as_recorded(error: BaseException) -> KDError:
+def as_recorded(error: BaseException) -> KDError:
+    """An error in kd's own terms."""
     if isinstance(error, KDError):
         return error
     if isinstance(error, KeyboardInterrupt):
-        return Interrupted("stopped by Ctrl-C", fix="go on with: kd resume")
+        return why_stopped(error)
     if isinstance(error, SystemExit):
         what = f"code in the training called sys.exit({error.code!r})"
         return UsageError(what, where="model.target", fix="raise an exception there instead")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-from kdcli.errors import Interrupted, Terminated
+from kdcli.errors import Interrupted, Stopped, Terminated
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
@@ -25,8 +25,8 @@ class StopRequest:
     def receive(self, number: int, frame: FrameType | None) -> None:
         """Remember the signal; a second Ctrl-C ends at once, which the commit protocol survives."""
         if number == signal.SIGINT and self.signal is not None:
-            # No Exception: code of others that catches those must not go on.
-            raise KeyboardInterrupt("stopped at once by a second Ctrl-C; what the last checkpoint holds is saved")
+            what = "stopped at once by a second Ctrl-C; what the last checkpoint holds is saved"
+            raise Stopped(Interrupted(what, fix="go on with: kd resume"))
         self.signal = number
 
     def error(self, where: str, resume: str) -> Interrupted:
@@ -46,7 +46,7 @@ def stop_request() -> Iterator[StopRequest]:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Let SIGTERM and SIGUSR1 end a command as Ctrl-C does, by an exception, where no training listens to them."""
+    """Let SIGTERM and SIGUSR1 end a command as Ctrl-C does, where no training listens to them."""
     with _handled(_SIGNALS[1:], _terminate):
         yield
 
@@ -59,7 +59,7 @@ def undisturbed() -> Iterator[None]:
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Terminated(f"stopped by {signal.Signals(number).name}", fix="go on with: kd resume")
+    raise Stopped(Terminated(f"stopped by {signal.Signals(number).name}", fix="go on with: kd resume"))
 
 
 @contextmanager

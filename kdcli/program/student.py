@@ -96,7 +96,7 @@ def teach(lesson: Lesson, room: Classroom, cohort: Path, manner: Manner) -> None
     with recorded([slot.run for slot in (*lesson.students, *lesson.baselines)]):
         program = Program(lesson.together(), cohort)
         teacher = room.teacher.teacher
-        finished = [run_cohort(program, room.data, room.bank, teacher, manner, title=COMMAND)]
+        finished = [run_cohort(program, room.data, room.bank, room.teacher, manner, title=COMMAND)]
         finished += [_train_apart(slot, room, manner) for slot in lesson.apart()]
         assert teacher.sha256() == room.sha256, "the teacher changed while its students were trained"
         _write_summaries(lesson, finished, answers_on_test(room.teacher, room.data), room)
@@ -110,7 +110,7 @@ def _train_apart(slot: Slot, room: Classroom, manner: Manner) -> Finished:
     data = _load(slot.config, room.data.labels.device, manner)
     program = Program([slot], slot.run.path / "cohort", epoch_examples=len(room.data.transfer))
     bank = build_bank([slot.config], data)
-    return run_cohort(program, data, bank, room.teacher.teacher, manner, title=f"{COMMAND}: {slot.name}")
+    return run_cohort(program, data, bank, room.teacher, manner, title=f"{COMMAND}: {slot.name}")
 
 
 @dataclass(frozen=True)

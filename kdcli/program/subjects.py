@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kdcli.build import SMOKE_BATCHES, SMOKE_EXAMPLES, Data, load_data
-from kdcli.data.source import TensorSource
+from kdcli.data.source import Source
 from kdcli.data.types import Dataset
 from kdcli.errors import CheckpointError, DataError, UsageError
 from kdcli.losses import combine_members
@@ -104,7 +104,7 @@ def read_summary(run: RunDir) -> Summary | None:
 class Part:
     """Examples that runs are asked about as they are: ``indices`` into ``source``, and their labels on the CPU."""
 
-    source: TensorSource
+    source: Source
     indices: Tensor
     labels: Tensor
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from kdcli.build import build_network, load_data, load_dataset, pick_device
+from kdcli.build import Data, build_network, load_data, load_dataset, pick_device
 from kdcli.engine.predict import predict
-from kdcli.errors import CheckpointError
+from kdcli.errors import CheckpointError, KDError, MachineError
 from kdcli.json_io import read_json, write_json_atomic
 from kdcli.program.run import Manner, recorded
 from kdcli.program.slots import Slot, baseline_config, for_smoke, teacher_names
@@ -20,7 +23,8 @@ from kdcli.program.student import Lesson, compare, open_classroom, teach
 from kdcli.program.subjects import read_summary
 from kdcli.program.teacher import prepare, train_teacher, train_together
 from kdcli.program.teaching import recorded_run
-from kdcli.rundir import RunDir
+from kdcli.rundir import RunDir, Status
+from kdcli.rundir.run import ENVIRONMENT
 from kdcli.schema import DistillStudent, Training, TrainTeacher, convert, parse_config
 from kdcli.schema.model import Custom
 from kdcli.schema.sweep import ProgramFile, baseline_name, job_name
@@ -51,8 +55,13 @@ class Plan:
     groups: Sequence[Sequence[int]]
 
 
-def plan_sweep(configs: Sequence[Training]) -> Plan:
-    """Group jobs that differ in nothing but what members of a cohort may own, and find the baselines they need."""
+def plan_sweep(configs: Sequence[Training], *, at_once: int = 1) -> Plan:
+    """Group jobs that differ in nothing but what members of a cohort may own, and find the baselines they need.
+
+    Args:
+        configs: The jobs.
+        at_once: How many programs will run side by side; with enough jobs there are as many.
+    """
     baselines: dict[str, DistillStudent] = {}
     keys: dict[int, str] = {}
     for job, config in enumerate(configs):
@@ -62,7 +71,7 @@ def plan_sweep(configs: Sequence[Training]) -> Plan:
             baselines.setdefault(keys[job], baseline)
     order = list(baselines)
     baseline_of = {job: order.index(key) for job, key in keys.items()}
-    return Plan(configs, list(baselines.values()), baseline_of, _groups(configs))
+    return Plan(configs, list(baselines.values()), baseline_of, _groups(configs, at_once))
 
 
 def baseline_key(baseline: DistillStudent) -> str:
@@ -70,16 +79,23 @@ def baseline_key(baseline: DistillStudent) -> str:
     return _text(baseline.model_dump(exclude={"teacher", "ensemble", "temperature", "alpha", "targets", "trust_code"}))
 
 
-def _groups(configs: Sequence[Training]) -> list[list[int]]:
+def _groups(configs: Sequence[Training], at_once: int) -> list[list[int]]:
     alike: dict[str, list[int]] = {}
     for job, config in enumerate(configs):
         alike.setdefault(_fusion_key(job, config), []).append(job)
+    share = math.ceil(len(configs) / at_once)
     return [
-        jobs[start : start + most]
+        list(part)
         for jobs in alike.values()
-        for most in [_most_together(configs[jobs[0]])]
-        for start in range(0, len(jobs), most)
+        for part in even_parts(jobs, min(_most_together(configs[jobs[0]]), configs[jobs[0]].sweep.members_max or share))
     ]
+
+
+def even_parts(jobs: Sequence[int], most: int) -> list[Sequence[int]]:
+    """As few parts as there can be with at most ``most`` jobs each, whose sizes differ by one at most."""
+    count = math.ceil(len(jobs) / most)
+    bounds = [len(jobs) * part // count for part in range(count + 1)]
+    return [jobs[start:end] for start, end in pairwise(bounds)]
 
 
 def _fusion_key(job: int, config: Training) -> str:
@@ -134,6 +150,20 @@ def run_program(sweep: RunDir, path: Path, manner: Manner) -> None:
             train_together(slots, data, bank, cohort, manner)
 
 
+def record_environment(sweep: RunDir, path: Path, manner: Manner) -> None:
+    """Write this process's environment down in the runs of a program that has not begun.
+
+    Raises:
+        MachineError: The device that they ask for is not there.
+    """
+    runs = [run for run in runs_of(sweep, path) if run.record.status == "created"]
+    if runs:
+        first = _slot(sweep, str(runs[0].path.relative_to(sweep.path)), manner)
+        environment = manner.contents(first.config)["environment"]
+        for run in runs:
+            write_json_atomic(run.path / ENVIRONMENT, environment)
+
+
 def read_program(path: Path) -> ProgramFile:
     """A program's file.
 
@@ -143,11 +173,23 @@ def read_program(path: Path) -> ProgramFile:
     return convert(ProgramFile, read_json(path), error=CheckpointError, where=str(path))
 
 
-def is_done(sweep: RunDir, path: Path) -> bool:
-    """Whether every network of a program came to its end: finished, or diverged, as it would again."""
+def runs_of(sweep: RunDir, path: Path) -> list[RunDir]:
+    """The runs of a program: its jobs', then its baselines'."""
     program = read_program(path)
     names = [*map(job_name, program.jobs), *map(baseline_name, program.baselines)]
-    return all(RunDir.open(sweep.path / name).record.status in ("finished", "diverged") for name in names)
+    return [RunDir.open(sweep.path / name) for name in names]
+
+
+def is_done(sweep: RunDir, path: Path) -> bool:
+    """Whether every network of a program came to its end: finished, or diverged, as it would again."""
+    return all(run.record.status in ("finished", "diverged") for run in runs_of(sweep, path))
+
+
+def close(runs: Iterable[RunDir], was: Status, becomes: Status, error: KDError) -> None:
+    """Write down how those runs ended whose record still says what it ``was``."""
+    for run in runs:
+        if run.record.status == was:
+            run.set_status(becomes, error)
 
 
 def _slot(sweep: RunDir, name: str, manner: Manner) -> Slot:
@@ -177,25 +219,44 @@ def _baseline_names(students: Sequence[Slot], baselines: Sequence[Slot]) -> dict
     return found
 
 
-def compare_later(sweep: RunDir, job: int, baseline: int, manner: Manner) -> None:
-    """Complete a job's summary with a baseline that trained in another group."""
-    runs = [RunDir.open(sweep.path / job_name(job)), RunDir.open(sweep.path / baseline_name(baseline))]
-    if any(run.record.status != "finished" for run in runs):
-        return
-    student, other = map(read_summary, runs)
-    if student is None or other is None or student.baseline is not None or student.teacher is None:
-        return
-    right, of_baseline = (_right(sweep, run, manner) for run in runs)
-    compared = compare(student, other, right, of_baseline, student.teacher.test.errors)
-    runs[0].write_summary(student.model_copy(update={"baseline": compared}).model_dump(by_alias=True))
+def compare_later(sweep: RunDir, pairs: Iterable[tuple[int, int]], manner: Manner) -> None:
+    """Complete the summaries of jobs, each with the baseline of its pair, where that trained in another group."""
+    data: dict[str, Data] = {}
+
+    @cache
+    def right(name: str) -> Tensor:
+        return _right(_slot(sweep, name, manner), data, manner)
+
+    for job, baseline in pairs:
+        names = job_name(job), baseline_name(baseline)
+        runs = [RunDir.open(sweep.path / name) for name in names]
+        if any(run.record.status != "finished" for run in runs):
+            continue
+        student, other = map(read_summary, runs)
+        if student is None or other is None or student.baseline is not None or student.teacher is None:
+            continue
+        compared = compare(student, other, right(names[0]), right(names[1]), student.teacher.test.errors)
+        runs[0].write_summary(student.model_copy(update={"baseline": compared}).model_dump(by_alias=True))
 
 
-def _right(sweep: RunDir, run: RunDir, manner: Manner) -> Tensor:
-    """Which test examples a finished run's network gets right."""
-    slot = _slot(sweep, str(run.path.relative_to(sweep.path)), manner)
-    config, device = slot.config, pick_device(slot.config.device)
-    data = load_data(config.dataset, config.transfer, device, smoke=manner.smoke, batch_size=config.batch_size)
-    trained = load_trained(run, device, trust_code=isinstance(config.model, Custom), select=config.select)
+def _right(slot: Slot, loaded: dict[str, Data], manner: Manner) -> Tensor:
+    """Which test examples a finished run's network gets right; ``loaded`` keeps the data for the next one."""
+    config, device = slot.config, _device_here(slot.config.device)
+    key = _text(config.dataset.model_dump())
+    if key not in loaded:
+        loaded[key] = load_data(
+            config.dataset, config.transfer, device, smoke=manner.smoke, batch_size=config.batch_size
+        )
+    data = loaded[key]
+    trained = load_trained(slot.run, device, trust_code=isinstance(config.model, Custom), select=config.select)
     everything = torch.arange(len(data.test))
     logits = predict(lambda inputs: trained.network(inputs)[None], data.test, everything, trained.normalization)
     return logits[0].argmax(1) == data.test_labels
+
+
+def _device_here(name: str) -> torch.device:
+    """The device of a job where this machine has it: where programs ran elsewhere, it may not."""
+    try:
+        return pick_device(name)
+    except MachineError:
+        return torch.device("cpu")

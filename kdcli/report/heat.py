@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from itertools import zip_longest
 
 from kdcli.report.text import clean, pad, width_of
 
@@ -10,6 +12,8 @@ from kdcli.report.text import clean, pad, width_of
 _RAMP = (53, 60, 24, 30, 36, 71, 148, 220)
 _WHITE, _BLACK = 255, 16
 _GAP = 1
+_BETWEEN = 4
+_COLORS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def terminal_heatmap(
@@ -21,6 +25,7 @@ def terminal_heatmap(
     y_label: str,
     digits: int = 2,
     best: tuple[int, int] | None = None,
+    less_is_better: bool = False,
     color: bool,
     width: int,
 ) -> str:
@@ -34,6 +39,7 @@ def terminal_heatmap(
         y_label: What the rows are.
         digits: Decimals to show.
         best: The (row, column) to mark.
+        less_is_better: Low numbers get the bright colours.
         color: Lay colours behind the numbers.
         width: Columns of the terminal.
     """
@@ -42,7 +48,7 @@ def terminal_heatmap(
     names = [clean(text) for text in [y_label, *y_values]]
     first = max(map(width_of, names))
     cell = max(map(width_of, [*titles, *(text for row in cells for text in row)])) + 1
-    levels = [[_level(value, values) if color else None for value in row] for row in values]
+    levels = [[_level(value, values, less_is_better) if color else None for value in row] for row in values]
     per_block = max(1, (width - first) // (cell + _GAP))
     blocks = []
     for start in range(0, len(titles), per_block):
@@ -62,15 +68,16 @@ def _line(name: str, cells: Sequence[str], levels: Sequence[int | None], width: 
 
 
 def _shown(value: float | None, digits: int, is_best: bool) -> str:
-    return "- " if value is None else f"{value:.{digits}f}" + ("*" if is_best else " ")
+    return "- " if value is None else f"{value:,.{digits}f}" + ("*" if is_best else " ")
 
 
-def _level(value: float | None, values: Sequence[Sequence[float | None]]) -> int | None:
+def _level(value: float | None, values: Sequence[Sequence[float | None]], less_is_better: bool) -> int | None:
     if value is None:
         return None
     known = [each for row in values for each in row if each is not None]
     low, high = min(known), max(known)
-    return 0 if high == low else round((value - low) / (high - low) * (len(_RAMP) - 1))
+    share = (value - low) / (high - low) if high > low else 0.0
+    return round((1 - share if less_is_better else share) * (len(_RAMP) - 1))
 
 
 def _painted(text: str, level: int | None) -> str:
@@ -78,3 +85,22 @@ def _painted(text: str, level: int | None) -> str:
         return text
     ink = _WHITE if level < len(_RAMP) / 2 else _BLACK
     return f"\x1b[38;5;{ink};48;5;{_RAMP[level]}m{text}\x1b[0m"
+
+
+def side_by_side(blocks: Sequence[str], width: int) -> str:
+    """Blocks of lines beside one another where the width holds them, else under one another."""
+    parts = [block.split("\n") for block in blocks]
+    widths = [max(map(_shown_width, lines)) for lines in parts]
+    if sum(widths) + _BETWEEN * (len(parts) - 1) > width:
+        return "\n\n".join(blocks)
+    rows = zip_longest(*parts, fillvalue="")
+    return "\n".join(
+        (" " * _BETWEEN)
+        .join(line + " " * (wide - _shown_width(line)) for line, wide in zip(row, widths, strict=True))
+        .rstrip()
+        for row in rows
+    )
+
+
+def _shown_width(line: str) -> int:
+    return width_of(_COLORS.sub("", line))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib import metadata
 
 _PACKAGES = ("torch", "torchvision", "hydra-core", "omegaconf", "safetensors", "kdcli")
@@ -26,17 +27,24 @@ _GIT_SECONDS = 2.0
 def describe_environment(device: str | None) -> dict[str, object]:
     """Versions, machine, git revision of the current directory, and the environment variables that change results.
 
+    Versions and revision are those that this process found when it first asked: they are what it has imported.
+
     Args:
         device: What the run computes on, in words.
     """
     return {
         "device": device,
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
+        "versions": {"python": platform.python_version()} | _versions(),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
         "git": _git(),
         "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
     }
+
+
+@cache
+def _versions() -> dict[str, str | None]:
+    return {name: _version(name) for name in _PACKAGES}
 
 
 def _version(package: str) -> str | None:
@@ -46,6 +54,7 @@ def _version(package: str) -> str | None:
         return None
 
 
+@cache
 def _git() -> dict[str, object] | None:
     """Revision, and whether tracked files differ from it; None outside a repository or without git."""
     # A repository's own settings can name programs for git to run; this turns off the one that `status` would.

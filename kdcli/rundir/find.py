@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Literal
 
 from kdcli.errors import UsageError
-from kdcli.rundir.listing import STUDIES, SWEEPS, is_job, list_runs, name_of
+from kdcli.rundir.listing import SEARCHES, STUDIES, SWEEPS, is_job, list_runs, name_of
 from kdcli.rundir.run import RECORD, RunDir
 
 Purpose = Literal["teacher", "run", "resume"]
 
 TRAININGS = ("train-teacher", "distill-student")
-_RESUMABLE = (*TRAININGS, SWEEPS, STUDIES)
+_RESUMABLE = (*TRAININGS, SWEEPS, SEARCHES, STUDIES)
 _LATEST = {"teacher": "finished train-teacher", "run": "finished training", "resume": "run that can go on"}
 _SHOWN = 5
 

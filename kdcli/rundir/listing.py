@@ -3,6 +3,7 @@
     outputs/<command>/<run>/              a run started by itself
     outputs/sweeps/<sweep>/<00, 01, ...>/ a job of a sweep, beside the sweep's own record
     outputs/studies/<name>/<hash>/        a study; its runs belong to it and are not listed
+    outputs/search/<search>/              a search; its sweeps belong to it and are not listed
 
 Baselines and members are inside the run they belong to, and are not listed either.
 """
@@ -18,6 +19,7 @@ from kdcli.rundir.run import RECORD, RunDir
 
 SWEEPS = "sweeps"
 STUDIES = "studies"
+SEARCHES = "search"
 
 
 def list_runs(root: Path) -> tuple[list[RunDir], dict[Path, CheckpointError]]:

@@ -17,9 +17,13 @@ Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
 
 
 class Sweep(Section):
-    """How the jobs of a sweep run: ``fuse`` trains those that can be as one program."""
+    """How the jobs of a sweep run: ``fuse`` trains those that can be as one program, of at most ``members_max`` jobs.
+
+    Without a number, a program is as large as memory allows and as leaves no worker of a launcher idle.
+    """
 
     fuse: bool = True
+    members_max: Count | None = None
 
 
 class Targets(Section):

@@ -44,6 +44,8 @@ class ImageFolder(DatasetSection):
     test_fraction: Probability = 0.2
     seed: Seed = 0
     on_error: Literal["fail", "skip"] = "fail"
+    memory: Literal["auto", "whole", "stream"] = "auto"
+    workers: Annotated[int, Interval(0, 256)] = 0
 
 
 class Csv(DatasetSection):

@@ -53,7 +53,7 @@ def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("kd distill-student mod", ["model=", "model."]),
         ("kd distill-student epo", ["epochs="]),
         ("kd distill-student sw", ["sweep."]),
-        ("kd distill-student sweep.", ["sweep.fuse="]),
+        ("kd distill-student sweep.", ["sweep.fuse=", "sweep.members_max="]),
         ("kd distill-student dataset.val_s", ["dataset.val_seed="]),
         ("kd distill-student temperature.", ["temperature.value="]),
         ("kd distill-student temperature=3.3 temperature.", ["temperature.value="]),

@@ -52,5 +52,5 @@ def test_option_composes_and_passes_the_schema(composer: Composer, group: str, o
 
 
 def test_every_directory_of_conf_is_a_group_of_the_training_commands_or_the_studies() -> None:
-    directories = {path.name for path in CONF.iterdir() if path.is_dir()} - {"study"}
+    directories = {path.name for path in CONF.iterdir() if path.is_dir()} - {"study", "hydra"}
     assert directories == set(PRIMARY.choices) == set(scan(CONF / "train_teacher.yaml").choices)

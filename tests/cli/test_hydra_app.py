@@ -25,7 +25,7 @@ import pickle, sys
 task = pickle.load(sys.stdin.buffer)
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
-print(task.flags.smoke, task.request.command, task.here)
+print(task.flags.smoke, task.request.command, task.origin is None)
 print(OverridesParser.create().parse_override("temperature=4").value() == "4")
 print("kd.yaml" in ConfigStore.instance().list("hydra/sweeper"))
 """

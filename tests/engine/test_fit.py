@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from kdcli.data.order import epoch_order
 from kdcli.engine import fit as fit_module
+from kdcli.engine import update
 from kdcli.engine.results import EpochResult, Tick
 from kdcli.engine.update import AdamWRule, MomentumRampRule, SgdRule
 from kdcli.schedules import Constant, ExponentialDecay, Linear
@@ -185,7 +186,10 @@ class Waiting(TorchDispatchMode):
 
 @pytest.mark.parametrize("rule", [SgdRule(0.9), AdamWRule(), MomentumRampRule(0.5, 0.9, 2)], ids=str)
 @pytest.mark.parametrize("lrs", [[0.1], [0.1] * 3, [0.1, 0.2, 0.3]], ids=["alone", "one rate", "own rates"])
-def test_a_step_never_waits_for_the_device(world: Any, rule: Any, lrs: list[float]) -> None:
+def test_a_step_never_waits_for_the_device(
+    world: Any, rule: Any, lrs: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(update, "can_ask", lambda tensor: False)  # as on a GPU
     options = {"dropout": 0.3, "input_dropout": 0.1, "batch_norm": True, "max_norm_squared": 1.0}
     members = [world.member(seed=k, lr=lr, rule=rule, alpha=Linear(0.0, 1.0)) for k, lr in enumerate(lrs)]
     fit = world.fit(members, make=world.mlp(**options))

@@ -116,7 +116,8 @@ def _options() -> argparse.Namespace:
 
 
 def _matches(asked: str, name: str) -> bool:
-    return asked in (name, name.split()[0])
+    """By its whole name, by its number, or by what comes before a comma."""
+    return asked in (name, name.split()[0], name.split(",")[0])
 
 
 def _chosen(rows: Rows, asked: Sequence[str]) -> Rows:

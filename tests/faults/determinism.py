@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from faults.compare import damage, difference, snapshot
+from faults.streaming import ways_of_reading
 from faults.table import Row
 from faults.world import World, write_table
 
@@ -151,6 +152,8 @@ def repeated(world: World) -> Row:
         problem = ended.shown if ended.code else difference(snapshot(outputs), job.expected)
         row.add(str(environment), problem, silent=ended.code == 0)
         world.drop(outputs)
+    if world.long:
+        ways_of_reading(world, row)
     return row
 
 

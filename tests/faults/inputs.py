@@ -19,6 +19,7 @@ from faults.disk import can_mount, mount_memory, with_own_mounts
 from faults.gadgets import rewrite
 from faults.hostile import drop_others
 from faults.machine import Ended
+from faults.streaming import killed_worker
 from faults.table import Row
 from faults.world import World, write_table
 
@@ -234,7 +235,9 @@ def images(world: World) -> Row:
     row = Row("I6", "broken images among good ones", "exit 3, all of them listed in one pass")
     good = png(8, 8, b"".join(b"\0" + bytes([index * 20 + 10] * 8) for index in range(8)))
     broken = {"empty.png": b"", "text.jpg": b"hello", "magic.png": b"\x88" + good[1:], "large.png": png(65_000, 65_000)}
-    broken |= {f"cut-{share}.png": good[: len(good) * share // 100] for share in range(5, 95, world.amount(30, 5))}
+    # Cut behind its pixels, within checksums and the end mark, a file still holds its image.
+    pixels = 100 * (good.index(b"IEND") - 12) // len(good)
+    broken |= {f"cut-{share}.png": good[: len(good) * share // 100] for share in range(5, pixels, world.amount(30, 5))}
     top = world.folder("images")
     for name in ("ape", "bee"):
         (top / name).mkdir()
@@ -354,8 +357,9 @@ def settings(world: World) -> Row:
 
 
 def devices(world: World) -> Row:
-    """I12: a device that is not there."""
-    row = Row("I12", "a device that is not there", "exit 6, naming the key")
+    """I12: a device that is not there, a worker that is killed."""
+    row = Row("I12", "a device that is not there, a worker that is killed", "exit 6, naming the key; checkpoint kept")
+    row.add("a worker killed", killed_worker(world))
     wanted = (
         "cuda:7",
         *(() if torch.cuda.is_available() else ("cuda",)),

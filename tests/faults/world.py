@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from faults.compare import snapshot
 from faults.machine import Ended, Machine
+from kdcli.data import load
 
 CLASSES = ("ape", "bee", "cat")
+NET = ("model=mlp", "model.dropout=0.2")
 STUDY = """
 title: A study
 source: nobody
@@ -43,6 +48,17 @@ def write_table(path: Path, rows: int = 240, classes: Sequence[str] = CLASSES, s
         lines.append(",".join([*(f"{value:.4f}" for value in values), classes[label]]))
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+def write_images(top: Path, per_class: int = 20) -> Path:
+    """A folder of digits as PNG and JPEG, a class for each of the first three."""
+    digits = load("mnist", {}).train
+    for label, name in enumerate(CLASSES):
+        (top / name).mkdir()
+        for number, index in enumerate((digits.labels == label).nonzero().flatten().tolist()[:per_class]):
+            image = Image.fromarray(digits.inputs[index, 0].numpy())
+            image.save(top / name / f"{number:02}.{('png', 'jpg')[number % 2]}")
+    return top
 
 
 @dataclass
@@ -105,6 +121,12 @@ class World:
         return write_table(self.root / "table.csv")
 
     @cached_property
+    def images(self) -> Path:
+        """A folder of images; what kd finds out about it is kept here too, not in the user's cache."""
+        os.environ["XDG_CACHE_HOME"] = str(self.folder("cache"))
+        return write_images(self.folder("images"))
+
+    @cached_property
     def data(self) -> list[str]:
         """The overrides that name the data."""
         return ["dataset=csv", f"dataset.path={self.table}", "dataset.target=kind", "device=cpu"]
@@ -112,8 +134,7 @@ class World:
     def net(self, hidden: int, epochs: int, **more: object) -> list[str]:
         """The overrides of a small network with dropout."""
         own = [f"{key.replace('__', '.')}={value}" for key, value in more.items()]
-        model = ["model=mlp", f"model.hidden=[{hidden}]", "model.dropout=0.2"]
-        return [*self.data, *model, f"epochs={epochs}", "batch_size=16", *own]
+        return [*self.data, *NET, f"model.hidden=[{hidden}]", f"epochs={epochs}", "batch_size=16", *own]
 
     @cached_property
     def teacher(self) -> Path:
@@ -187,6 +208,13 @@ def _apart(world: World) -> list[str]:
     return ["train-teacher", "-m", *world.net(6, 20, seed="0,1,2", sweep__fuse="false")]
 
 
+def streamed(world: World, workers: int, epochs: int = 8) -> list[str]:
+    """A training on images that are decoded batch by batch, by so many processes."""
+    images = ["dataset=imagefolder", f"dataset.root={world.images}", "dataset.size=12", "dataset.channels=1"]
+    how = ["dataset.views=shift", "dataset.memory=stream", f"dataset.workers={workers}", "device=cpu"]
+    return ["train-teacher", *images, *how, *NET, "model.hidden=[12]", f"epochs={epochs}", "batch_size=8"]
+
+
 def _study(world: World) -> list[str]:
     return ["study", str(world.study())]
 
@@ -200,4 +228,6 @@ JOBS: dict[str, Callable[[World], list[str]]] = {
     "sweep": _sweep,
     "sweep of single jobs": _apart,
     "study": _study,
+    "streamed, 0 workers": partial(streamed, workers=0),
+    "streamed, 2 workers": partial(streamed, workers=2),
 }

@@ -65,6 +65,19 @@ def test_the_gradient_is_that_of_the_value(leading: tuple[int, ...], label_smoot
     assert torch.autograd.gradcheck(lambda z: cross_entropy(z, LABELS, label_smoothing), (student,))
 
 
+@pytest.mark.parametrize("batch_size", [5, 80])
+@pytest.mark.parametrize("smoothings", [[0.0, 0.0], [0.0, 0.3]])
+def test_every_network_can_have_labels_and_a_smoothing_of_its_own(batch_size: int, smoothings: list[float]) -> None:
+    student = logits(2).repeat(1, batch_size // 5, 1).requires_grad_()
+    labels = torch.stack([LABELS, 9 - LABELS]).repeat(1, batch_size // 5)
+    together = cross_entropy(student, labels, torch.tensor(smoothings, dtype=torch.float64))
+    alone = torch.stack([cross_entropy(student[k], labels[k], smoothings[k]) for k in range(2)])
+    torch.testing.assert_close(together, alone, rtol=1e-12, atol=0)
+    (gradient,) = torch.autograd.grad(together.sum(), student)
+    (gradient_alone,) = torch.autograd.grad(alone.sum(), student)
+    torch.testing.assert_close(gradient, gradient_alone, rtol=1e-10, atol=1e-15)
+
+
 def test_certain_and_correct_costs_nothing() -> None:
     student = 1000 * torch.nn.functional.one_hot(LABELS, 10).expand(2, -1, -1)
     assert cross_entropy(student, LABELS).tolist() == [0.0, 0.0]
@@ -107,17 +120,22 @@ def test_a_network_that_is_not_finite_does_not_touch_the_others() -> None:
 
 @pytest.mark.parametrize("label", [-100, -1, 10])
 @pytest.mark.parametrize("leading", [(), (2,)])
-def test_a_label_that_names_no_class_is_never_left_out_in_silence(leading: tuple[int, ...], label: int) -> None:
-    with pytest.raises((IndexError, RuntimeError), match="out of bounds"):
-        cross_entropy(logits(*leading), torch.tensor([3, 0, label, 3, 5]))
+@pytest.mark.parametrize("batch_size", [5, 120])
+def test_a_label_that_names_no_class_is_never_left_out_in_silence(
+    batch_size: int, leading: tuple[int, ...], label: int
+) -> None:
+    labels = LABELS.repeat(batch_size // 5)
+    labels[2] = label
+    with pytest.raises((IndexError, RuntimeError), match=r"out of (\w+ )?(bounds|range)"):
+        cross_entropy(torch.zeros(*leading, batch_size, 10), labels)
 
 
 @pytest.mark.parametrize(
     ("student_shape", "labels_shape"),
-    [((8, 10), (7,)), ((8, 10), (8, 1)), ((8, 10), (8, 10)), ((10,), (10,)), ((0, 10), (0,)), ((2, 8, 10), (2, 8))],
+    [((8, 10), (7,)), ((8, 10), (8, 1)), ((8, 10), (8, 10)), ((10,), (10,)), ((0, 10), (0,)), ((2, 8, 10), (3, 8))],
 )
 def test_shapes_that_do_not_fit_are_refused(student_shape: tuple[int, ...], labels_shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"\(\.\.\., B, C\).* labels \(B,\)") as refused:
+    with pytest.raises(ValueError, match=r"\(\.\.\., B, C\).* labels \(B,\) or \(\.\.\., B\)") as refused:
         cross_entropy(torch.zeros(student_shape), torch.zeros(labels_shape, dtype=torch.int64))
     assert str(refused.value).endswith(f"got {student_shape} and {labels_shape}")
 

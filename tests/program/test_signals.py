@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from kdcli.errors import Interrupted, MachineError, Terminated, UsageError
+from kdcli.commands.screen import as_kd_error
+from kdcli.errors import Interrupted, MachineError, Stopped, Terminated, UsageError
 from kdcli.program.run import Manner, recorded
 from kdcli.program.signals import stop_request, terminable
 from kdcli.rundir import RunDir, create_run
@@ -57,10 +58,22 @@ def test_a_second_ctrl_c_ends_at_once() -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_where_no_training_listens_a_signal_is_an_error_with_its_exit_code(number: signal.Signals) -> None:
     before = signal.getsignal(number)
-    with pytest.raises(Terminated, match=number.name) as caught, terminable():
+    with pytest.raises(Stopped, match=number.name) as caught, terminable():
         os.kill(os.getpid(), number)
-    assert caught.value.exit_code == 143
+    assert as_kd_error(caught.value).exit_code == 143
     assert signal.getsignal(number) == before
+
+
+def test_code_that_catches_every_exception_does_not_go_on_after_a_signal() -> None:
+    def careless() -> str:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except Exception:
+            return "went on"
+        return "not stopped"
+
+    with pytest.raises(Stopped), terminable():
+        careless()
 
 
 @pytest.mark.parametrize(
@@ -69,6 +82,7 @@ def test_where_no_training_listens_a_signal_is_an_error_with_its_exit_code(numbe
         (KeyboardInterrupt(), "interrupted", 130),
         (Interrupted("asked"), "interrupted", 130),
         (Terminated("asked"), "interrupted", 143),
+        (Stopped(Terminated("asked")), "interrupted", 143),
         (OSError(28, "No space left on device"), "failed", 6),
         (MachineError("no room"), "failed", 6),
         (ZeroDivisionError(), "failed", 1),

@@ -61,7 +61,7 @@ def ledger(folder: Path) -> list[dict[str, Any]]:
 def test_a_sweep_holds_its_jobs_its_baselines_and_its_records(fused: Path) -> None:
     visible = {path.name for path in fused.iterdir() if not path.name.startswith(".")}
     records = {"run.json", "config.yaml", "overrides.yaml", "environment.json", "summary.json", "ledger.jsonl"}
-    assert visible == records | {"00", "01", "02", "03", "baselines", "programs"}
+    assert visible == records | {"00", "01", "02", "03", "baselines", "programs", "figures", "report.html"}
     assert reference.status(fused) == "finished"
     own = reference.RECORDS | {"checkpoints/step-*", "checkpoints/last.json", "checkpoints/best.json"}
     for name in ("00", "01", "02", "03", "baselines/00"):
@@ -174,8 +174,10 @@ def test_the_last_lines_name_the_sweep_and_the_command_of_the_best_job(
     code, folder = sweep("best", "train-teacher", "epochs=1", "optimizer.lr=0.0001,0.01", "temperature=3")
     said = capsys.readouterr()
     assert code == 0
-    *_, place, best = said.out.splitlines()
+    *_, place, report, best, following = said.out.splitlines()
     assert place.split() == ["sweep", str(folder)]
+    assert report.split() == ["see", str(folder / "report.html")]
+    assert following.startswith("next  kd distill-student teacher=")
     assert best.startswith("best  kd train-teacher ")
     assert "optimizer.lr=0.01 " in f"{best} "
     assert f"output_dir={folder.parents[1]}" in best

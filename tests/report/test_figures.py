@@ -34,7 +34,7 @@ def draw_heatmap(stem: Path) -> Drawing:
     values: list[list[float | None]] = [[97.1, None, 97.3], [97 + 1 / 3, 97.2, 97.9]]
     return heatmap(
         values, stem, x_values=["1", "4", "cosine"], y_values=["0.1", "0.9"], x_label="temperature", y_label="alpha",
-        title="top-1 on validation, %", best=(1, 2),
+        title="top-1 on validation, %", unit="top-1", sd=[[0.1, None, 0.2], [None, 0.3, 1 / 7]], best=(1, 2),
     )  # fmt: skip
 
 
@@ -97,9 +97,13 @@ def test_the_numbers_of_the_curves_are_those_of_the_run(tmp_path: Path) -> None:
 
 def test_the_numbers_of_the_heatmap_are_its_cells(tmp_path: Path) -> None:
     assert numbers(draw_heatmap(tmp_path / "heat")) == [
-        ["alpha \\ temperature", "1", "4", "cosine"],
-        ["0.1", "97.1", "", "97.3"],
-        ["0.9", repr(97 + 1 / 3), "97.2", "97.9"],
+        ["temperature", "alpha", "top-1", "standard deviation"],
+        ["1", "0.1", "97.1", "0.1"],
+        ["4", "0.1", "", ""],
+        ["cosine", "0.1", "97.3", "0.2"],
+        ["1", "0.9", repr(97 + 1 / 3), ""],
+        ["4", "0.9", "97.2", "0.3"],
+        ["cosine", "0.9", "97.9", repr(1 / 7)],
     ]
 
 
@@ -137,7 +141,7 @@ def test_metrics_of_a_diverged_run_can_be_drawn(tmp_path: Path) -> None:
 def test_a_grid_without_a_number_or_with_one_can_be_drawn(tmp_path: Path) -> None:
     for value in (None, 97.2):
         drawing = heatmap(
-            [[value]], tmp_path / "one", x_values=["1"], y_values=["1"], x_label="x", y_label="y", title="t"
+            [[value]], tmp_path / "one", x_values=["1"], y_values=["1"], x_label="x", y_label="y", title="t", unit="u"
         )
         with Image.open(drawing.png) as image:
             image.load()
@@ -146,6 +150,33 @@ def test_a_grid_without_a_number_or_with_one_can_be_drawn(tmp_path: Path) -> Non
 def test_more_lines_than_colours_stay_distinct(tmp_path: Path) -> None:
     series = [Series(f"line {k}", list(range(14)), [k] * 14) for k in range(14)]
     lines(series, tmp_path / "many", x_label="x", y_label="y", title="t", log_x=False)
+
+
+def test_the_colours_of_a_grid_can_be_turned_round(tmp_path: Path) -> None:
+    def left_and_right(less_is_better: bool) -> list[int]:
+        drawing = heatmap(
+            [[1.0, 2.0]], tmp_path / "one", x_values=["a", "b"], y_values=["c"], x_label="x", y_label="y", title="",
+            unit="u", less_is_better=less_is_better,
+        )  # fmt: skip
+        with Image.open(drawing.png) as image:
+            middle = image.convert("L").height // 3
+            return [image.convert("L").getpixel((image.width * part // 8, middle)) for part in (3, 6)]
+
+    dark, bright = left_and_right(False)
+    assert dark < bright
+    assert left_and_right(True) == [bright, dark]
+
+
+def test_references_cross_the_whole_figure_and_are_in_its_numbers(tmp_path: Path) -> None:
+    drawing = lines(
+        [Series("student", [1, 4], [140, 110])], tmp_path / "one", x_label="x", y_label="y", title="t",
+        references={"baseline": 146.0},
+    )  # fmt: skip
+    assert numbers(drawing)[1:] == [
+        ["student", "1", "140", ""],
+        ["student", "4", "110", ""],
+        ["baseline", "", "146.0", ""],
+    ]
 
 
 def test_hostile_names_are_drawn_and_cannot_become_formulas(hostile_names: Sequence[str], tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from kdcli.report.heat import terminal_heatmap
+from kdcli.report.heat import side_by_side, terminal_heatmap
 from kdcli.report.text import width_of
 
 VALUES: list[list[float | None]] = [[97.1, None, 97.3], [97.0, 97.2, 97.9]]
@@ -40,6 +40,28 @@ def test_colour_changes_nothing_but_the_colour() -> None:
     shades = {text: shade for shade, text in re.findall(r"48;5;(\d+)m +([\d.*]+)", colored)}
     assert (shades["97.00"], shades["97.90*"]) == ("53", "220")
     assert colored.count("\x1b[0m") == colored.count("48;5;") == 5
+
+
+def test_where_less_is_better_the_lowest_is_the_brightest() -> None:
+    for less, brightest in ((False, "3.00"), (True, "1.00")):
+        text = terminal_heatmap(
+            [[1, 2, 3]],
+            x_values=["a", "b", "c"],
+            y_values=["d"],
+            x_label="x",
+            y_label="y",
+            less_is_better=less,
+            color=True,
+            width=80,
+        )
+        assert dict(re.findall(r"48;5;(\d+)m +([\d.]+)", text))["220"] == brightest
+
+
+def test_blocks_stand_side_by_side_where_they_fit_whatever_their_colours() -> None:
+    painted = "\x1b[38;5;16;48;5;220m12\x1b[0m"
+    blocks = [f"a\n{painted}", "one\ntwo\nthree"]
+    assert side_by_side(blocks, 11).split("\n") == ["a     one", f"{painted}    two", "      three"]
+    assert side_by_side(blocks, 10) == "\n\n".join(blocks)
 
 
 @pytest.mark.parametrize("width", [20, 40, 80])

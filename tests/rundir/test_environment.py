@@ -4,13 +4,26 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 import torch
 
-from kdcli.rundir import describe_environment
+from kdcli.rundir import describe_environment, environment
+
+
+@pytest.fixture(autouse=True)
+def as_in_a_new_process() -> Iterator[None]:
+    forget()
+    yield
+    forget()
+
+
+def forget() -> None:
+    environment._versions.cache_clear()
+    environment._git.cache_clear()
 
 
 def test_versions_are_those_of_what_is_installed() -> None:
@@ -68,6 +81,8 @@ def test_the_revision_and_whether_files_differ_from_it(tmp_path: Path, monkeypat
     (tmp_path / "untracked").write_text("1")
     assert describe_environment(None)["git"] == {"revision": revision, "dirty": False}
     (tmp_path / "a").write_text("2")
+    assert describe_environment(None)["git"] == {"revision": revision, "dirty": False}, "what this process has found"
+    forget()
     assert describe_environment(None)["git"] == {"revision": revision, "dirty": True}
 
 
@@ -77,6 +92,7 @@ def test_outside_a_repository_and_without_git_there_is_no_revision(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert describe_environment(None)["git"] is None
+    forget()
     monkeypatch.setenv("PATH", str(tmp_path))
     assert describe_environment(None)["git"] is None
 

@@ -36,7 +36,7 @@ def test_the_nearest_key_is_named(student: Any, key: str, nearest: str) -> None:
     ("key", "known"),
     [
         ("loss.bogus", "kind, label_smoothing"),
-        ("sweep.bogus", "fuse"),
+        ("sweep.bogus", "fuse, members_max"),
         ("temperature.bogus", "kind, value"),
         ("optimizer.learning_rate", "kind, lr, beta1, beta2, eps, weight_decay"),
     ],
