@@ -82,7 +82,7 @@ def _shown(evaluation: Evaluation, runs: Sequence[RunDir], *, smoke: bool) -> st
     blocks = [evaluation_table(evaluation, width=shutil.get_terminal_size((100, 24)).columns)]
     if smoke:
         blocks.append("This was a smoke run, of at most 512 examples a part: its numbers say nothing.")
-    blocks.append(f"run   {clean(evaluation.run)}\nnext  {_next_command(runs)}{' --smoke' * smoke}")
+    blocks.append(f"run   {clean(evaluation.run)}\nnext  {clean(_next_command(runs))}{' --smoke' * smoke}")
     return encodable("\n\n".join(blocks) + "\n", sys.stdout.encoding)
 
 

@@ -48,8 +48,12 @@ class Launching:
             Interrupted: It was asked to stop.
             MachineError: The launcher could not launch anything.
         """
-        with stop_request() as stop, self._watched(stop):
-            self._run_all(stop)
+        try:
+            with stop_request() as stop, self._watched(stop):
+                self._run_all(stop)
+        except MachineError as error:
+            self.home.set_status("failed", error)
+            raise
         with undisturbed():
             self._close(stop)
         if stop():
@@ -65,7 +69,7 @@ class Launching:
                 break
             fresh = [path for path in waiting if self._standing(path) == {"created"}]
             if fresh == waiting and not stop():
-                raise _gave_up(problem)
+                raise self._gave_up(problem)
             torn += [path for path in waiting if "running" in self._standing(path)]
             waiting = fresh
             self.say(f"a worker was killed ({_first_line(problem)}): {len(torn)} programs go on by themselves later")
@@ -119,6 +123,13 @@ class Launching:
             else:
                 close(runs_of(self.home, path), "running", "failed", self._killed())
 
+    def _gave_up(self, problem: Exception) -> MachineError:
+        what = f"the launcher could not start anything: {_first_line(problem)}"
+        again = f"kd resume {shlex.quote(str(self.home.path))} hydra/launcher=... with other settings"
+        error = MachineError(what, where="hydra.launcher", fix=again)
+        error.__cause__ = problem
+        return error
+
     def _killed(self) -> MachineError:
         logs = self.home.path / "logs"
         again = f"kd resume {shlex.quote(str(self.home.path))}"
@@ -131,10 +142,3 @@ class Launching:
 
 def _first_line(problem: Exception) -> str:
     return (str(problem).strip().splitlines() or [type(problem).__name__])[0]
-
-
-def _gave_up(problem: Exception) -> MachineError:
-    what = f"the launcher could not start anything: {_first_line(problem)}"
-    error = MachineError(what, where="hydra.launcher", fix="--cfg hydra -p hydra.launcher shows its settings")
-    error.__cause__ = problem
-    return error

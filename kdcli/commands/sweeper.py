@@ -26,8 +26,8 @@ from kdcli.commands.manner import make_manner
 from kdcli.commands.override_errors import explain
 from kdcli.commands.request import Request
 from kdcli.commands.screen import show_error
-from kdcli.commands.task import PROGRAM_KEY, SweepStopped, Task
-from kdcli.errors import Interrupted, UsageError
+from kdcli.commands.task import PROGRAM_KEY, Task
+from kdcli.errors import Interrupted, Stopped, UsageError
 from kdcli.rundir import RunDir
 
 # Hydra instantiates no plugin that is not named as if it were in this package.
@@ -108,7 +108,7 @@ class KdSweeper(Sweeper):
             for job in ended:
                 if job.status == JobStatus.FAILED:
                     raise job._return_value
-        except SweepStopped as stopped:
+        except Stopped as stopped:
             raise stopped.reason from stopped
         except Interrupted:
             raise

@@ -13,21 +13,9 @@ from kdcli.commands import composed, workers
 from kdcli.commands.flags import Flags
 from kdcli.commands.request import Request
 from kdcli.commands.workers import Origin
-from kdcli.errors import Interrupted, UsageError
+from kdcli.errors import Interrupted, Stopped, UsageError
 
 PROGRAM_KEY = "kd_program"
-
-
-class SweepStopped(BaseException):
-    """Carries an interruption out of a program of a sweep, past Hydra, which would go on with the next one.
-
-    Args:
-        reason: What stopped it.
-    """
-
-    def __init__(self, reason: Interrupted) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 class Task:
@@ -100,8 +88,8 @@ class Task:
 
         try:
             return sweep.run_program(path, self.flags)
-        except Interrupted as stopped:
-            raise SweepStopped(stopped) from stopped
+        except Interrupted as stopped:  # past Hydra, which would go on with the next one
+            raise Stopped(stopped) from stopped
         except Exception as error:
             return show_error(error, color=self.flags.color, debug=self.flags.debug)
 

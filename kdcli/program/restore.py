@@ -13,6 +13,7 @@ from kdcli import checkpoint
 from kdcli.build import Data
 from kdcli.checkpoint.layout import MANIFEST, sha256, step_directories
 from kdcli.checkpoint.read import read_verified
+from kdcli.disk import remove_leftovers
 from kdcli.engine.fit import Fit, FitState
 from kdcli.errors import CheckpointError, DataError
 from kdcli.program.beginning import check_same, environment_changes
@@ -51,6 +52,8 @@ def restore(session: Session) -> str | None:
     loaded, note = _newest(program.store) if committed else (None, None)
     for store in {program.store, *(slot.run.checkpoints for slot in program.slots)}:
         checkpoint.tidy(store)
+    for slot in program.slots:
+        remove_leftovers(slot.run.path)
     offsets: Sequence[int] = [0] * len(program.slots)
     if loaded is not None:
         check_same({name: loaded.state.get(name) for name in began}, began, loaded.path)

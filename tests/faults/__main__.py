@@ -25,6 +25,9 @@ from faults.world import JOBS, World
 
 Rows = dict[str, Callable[[World], Row]]
 
+LONG_ONLY = "R1 streamed"
+"""Rows whose every start takes an interpreter for each worker."""
+
 KILLED = [name for name in JOBS if not name.startswith("short")]
 GROUPS: dict[str, Rows] = {
     "kills": {f"R1 {name}": partial(crash.killed, name=name) for name in KILLED},
@@ -79,7 +82,7 @@ GROUPS: dict[str, Rows] = {
 def main() -> int:
     """Run what the command line asks for; 1 where a fault was not survived."""
     options = _options()
-    chosen = {name: _chosen(rows, options.rows) for name, rows in GROUPS.items()}
+    chosen = {name: _chosen(rows, options.rows, long=options.long) for name, rows in GROUPS.items()}
     work = Path(tempfile.mkdtemp(prefix="faults-", dir=options.work))
     try:
         machine = Machine(work, options.without)
@@ -120,8 +123,10 @@ def _matches(asked: str, name: str) -> bool:
     return asked in (name, name.split()[0], name.split(",")[0])
 
 
-def _chosen(rows: Rows, asked: Sequence[str]) -> Rows:
-    return {name: run for name, run in rows.items() if not asked or any(_matches(each, name) for each in asked)}
+def _chosen(rows: Rows, asked: Sequence[str], *, long: bool) -> Rows:
+    fitting = [name for name in rows if not asked or any(_matches(each, name) for each in asked)]
+    named = [name for name in fitting if name in asked or name.split(",")[0] in asked]
+    return {name: rows[name] for name in fitting if long or name in named or not name.startswith(LONG_ONLY)}
 
 
 def _run_groups(groups: list[Rows], machine: Machine, work: Path, options: argparse.Namespace) -> list[Row]:

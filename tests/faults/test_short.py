@@ -45,7 +45,15 @@ def test_every_fault_is_survived_and_none_is_silent(faults: Faults, group: str) 
     assert {row["id"].split()[0] for row in rows} == set(ROWS[group])
 
 
-@pytest.mark.parametrize(("part", "row"), [("rng", "R2"), ("rename", "R2"), ("rename", "R4"), ("verify", "R7")])
+@pytest.mark.parametrize(
+    ("part", "row"),
+    [
+        pytest.param("rng", "R2", marks=pytest.mark.slow),
+        pytest.param("rename", "R2", marks=pytest.mark.slow),
+        ("rename", "R4"),
+        ("verify", "R7"),
+    ],
+)
 def test_with_a_part_of_kd_taken_out_its_row_fails(faults: Faults, part: str, row: str) -> None:
     code, rows, said = faults([row], f"--without={part}")
     assert code == 1, said
