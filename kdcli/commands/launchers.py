@@ -59,6 +59,11 @@ NEEDS = {
 }
 
 
+def runs_here(launcher: Launcher) -> bool:
+    """Whether it is Hydra's basic launcher; by name, as Hydra loads its plugins apart from what others import."""
+    return type(launcher).__name__ == BasicLauncher.__name__
+
+
 def install() -> None:
     """Let the files of ``conf/`` stand for the plugins' own options of the same names; again: nothing changes."""
     Plugins.instance()  # it registers those options
@@ -128,7 +133,7 @@ def make_launcher(context: HydraContext, task: Task, config: DictConfig) -> Laun
 
 def workers_of(launcher: Launcher) -> Workers:
     """How many programs a launcher runs at a time, and whether elsewhere; of one that kd does not know, nothing."""
-    if isinstance(launcher, BasicLauncher):
+    if runs_here(launcher):
         return HERE
     if hasattr(launcher, "joblib"):
         return Workers(_processes(launcher.joblib["n_jobs"]))

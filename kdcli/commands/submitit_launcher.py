@@ -10,7 +10,7 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -147,14 +147,13 @@ class SubmititSlurm(_Submitit):
         try:
             while left:
                 time.sleep(_POLL_SECONDS)
-                left = [job for job in left if not job.paths.result_pickle.exists()]
                 if not wanted() and not cancelled:
                     cancelled = True
                     slurm.cancel(job.job_id for job in left)
-                due = cancelled or time.monotonic() - asked > _QUEUE_SECONDS
+                due = cancelled or time.monotonic() - asked > _QUEUE_SECONDS or any(map(_has_result, left))
                 if due and (queue := slurm.queued()) is not None:
                     asked = time.monotonic()
-                    left = [job for job in left if job.job_id in queue]
+                    left = [job for job in left if _is_open(job, queue)]
                     said = self._say(Counter(queue[job.job_id] for job in left), said)
         except BaseException:
             slurm.cancel(job.job_id for job in left)
@@ -166,6 +165,17 @@ class SubmititSlurm(_Submitit):
         if now not in ("", before):
             make_manner([], self.task_function.flags).say(f"jobs of SLURM: {now}")
         return now
+
+
+def _has_result(job: Job) -> bool:
+    return bool(job.paths.result_pickle.exists())
+
+
+def _is_open(job: Job, queue: Mapping[str, str]) -> bool:
+    """Whether SLURM still has a job; one that it has put back into the queue may have left a result before."""
+    if queue.get(job.job_id, "").startswith("pending"):
+        job.paths.result_pickle.unlink(missing_ok=True)
+    return job.job_id in queue
 
 
 def _remove_pickles(folder: Path) -> None:

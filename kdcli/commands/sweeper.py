@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -94,7 +93,7 @@ class KdSweeper(Sweeper):
         self._config.hydra.sweep.dir = str(home)  # where a launcher keeps files of its own
         paths = {path: QuotedString(str(path.resolve()), Quote.single).with_quotes() for path in programs}
         lines = {path: [*overrides, f"+{PROGRAM_KEY}={text}"] for path, text in paths.items()}
-        if isinstance(self._launcher, BasicLauncher):
+        if launchers.runs_here(self._launcher):
             self._launch_here(list(lines.values()))
         else:
             from kdcli.commands.launching import Launching

@@ -33,6 +33,7 @@ def mse_logits(student_logits: Tensor, teacher_logits: Tensor, temperature: Temp
         ValueError: If the shapes do not fit, or a number ``temperature`` is not positive and finite.
 
     Example:
+        >>> import torch
         >>> mse_logits(torch.tensor([[3.0, 1.0]]), torch.zeros(1, 2)).item()
         1.0
 

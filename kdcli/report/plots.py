@@ -83,11 +83,9 @@ def styled() -> Iterator[None]:
 
 def panels(columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
     """A figure with some axes in a row; ``width`` and ``height`` in inches."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots(1, columns, squeeze=False)
     return figure, list(axes[0])
 

@@ -17,7 +17,7 @@ JOBS = ("00", "01", "02")
 
 # Three jobs of which each is a program; one takes some seconds. The same wherever it runs, as one thread computes it.
 LONG = (
-    "train-teacher", "-m", "model=mlp_30", "seed=0,1,2", "transfer.fraction=0.02", "batch_size=32", "epochs=60",
+    "train-teacher", "-m", "model=mlp_30", "seed=0,1,2", "transfer.fraction=0.02", "batch_size=32", "epochs=120",
     "optimizer.lr=0.01", "device=cpu", "sweep.members_max=1", "--progress=plain",
 )  # fmt: skip
 SHORT = tuple("epochs=2" if word.startswith("epochs=") else word for word in LONG)
