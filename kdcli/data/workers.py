@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from kdcli.data.files import ImageFiles
-from kdcli.errors import MachineError
+from kdcli.errors import KDError, MachineError
 
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 _CHUNK_IMAGES = 32
@@ -96,8 +96,8 @@ def _start(decoder: _Decoder, chunks: Sequence[Sequence[int]], workers: int, pin
         try:
             with _stops_postponed(), _own_children():
                 return iter(loader)
-        except OSError as problem:
-            raise _machine_error(f"{workers} workers cannot be started: {problem.strerror}", workers) from problem
+        except (OSError, RuntimeError) as problem:
+            raise _machine_error(f"{workers} workers cannot be started: {problem}", workers) from problem
 
 
 def _as_it_is(item: Any) -> Any:
@@ -123,10 +123,12 @@ def _end_with_parent() -> None:
 def _next(iterator: Iterator[Decoded], workers: int) -> Decoded:
     try:
         return next(iterator)
-    except (RuntimeError, OSError, EOFError) as problem:
+    except KDError:
+        raise
+    except Exception as problem:  # of any kind: a worker that is killed while it writes leaves half an answer
         if not workers:
             raise
-        reason = str(problem).strip().splitlines()[-1]  # above it, the traceback of the worker
+        reason = (str(problem).strip().splitlines() or [type(problem).__name__])[-1]  # below the worker's traceback
         raise _machine_error(f"a worker that decodes images was killed, or failed: {reason}", workers) from problem
 
 

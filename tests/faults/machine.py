@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -104,11 +104,12 @@ class Process:
     def orphans(self) -> list[int]:
         """Processes of its group that are left a second after it: what was killed with it takes a moment to go."""
         end = time.monotonic() + 1.0
-        while (found := self._group()) and time.monotonic() < end:
+        while (found := self.group()) and time.monotonic() < end:
             time.sleep(_POLL_S)
         return found
 
-    def _group(self) -> list[int]:
+    def group(self) -> list[int]:
+        """Processes of its group that are there now."""
         found = []
         for entry in Path("/proc").iterdir():
             try:
@@ -281,7 +282,8 @@ def _import_everything() -> None:
     tempfile.gettempdir()  # found once, by writing a file
     for module in pkgutil.walk_packages(kdcli.__path__, "kdcli."):
         if not module.name.endswith("__main__"):
-            import_module(module.name)
+            with suppress(ModuleNotFoundError):  # of an extra that is not installed
+                import_module(module.name)
     for name in ("kdcli.__main__", *WARM):
         import_module(name)
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):

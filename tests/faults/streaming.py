@@ -53,7 +53,7 @@ def _kill_a_worker(process: Process, outputs: Path) -> bool:
     """Kill one of two that are at work once there is a checkpoint."""
     end = time.monotonic() + LIMIT_S
     while time.monotonic() < end and process.poll() is None:
-        workers = [pid for pid in process.orphans() if pid != process.pid]
+        workers = [pid for pid in process.group() if pid != process.pid]
         if len(workers) == 2 and list(outputs.glob("*/*/checkpoints/last.json")):
             os.kill(workers[0], signal.SIGKILL)
             return True
