@@ -6,16 +6,16 @@ import shlex
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from hydra.plugins.launcher import Launcher
 
-from kdcli.errors import Interrupted, MachineError
+from kdcli.errors import Interrupted, MachineError, UsageError
 from kdcli.program.signals import StopRequest, stop_request, undisturbed
 from kdcli.program.sweep import close, runs_of
-from kdcli.rundir import RunDir
+from kdcli.rundir import RunDir, RunLock
 
 _LOOK_SECONDS = 0.2
 _PROGRESS_SECONDS = 5.0
@@ -64,15 +64,16 @@ class Launching:
         torn: list[Path] = []
         waiting = list(self.lines)
         while waiting and not stop():
+            before = {path: self._standing(path) for path in waiting}
             problem = self._attempt(waiting)
             if problem is None:
                 break
-            fresh = [path for path in waiting if self._standing(path) == {"created"}]
+            fresh = [path for path in waiting if self._standing(path) == before[path]]
             if fresh == waiting and not stop():
                 raise self._gave_up(problem)
-            torn += [path for path in waiting if "running" in self._standing(path)]
+            torn += [path for path in waiting if path not in fresh and "running" in self._statuses(path)]
             waiting = fresh
-            self.say(f"a worker was killed ({_first_line(problem)}): {len(torn)} programs go on by themselves later")
+            self.say(f"{_first_line(problem)}: {len(torn)} programs go on later, each by itself")
         for path in torn:
             if not stop():
                 self._attempt([path])
@@ -85,8 +86,12 @@ class Launching:
             return problem
         return None
 
-    def _standing(self, path: Path) -> set[str]:
+    def _statuses(self, path: Path) -> set[str]:
         return {run.record.status for run in runs_of(self.home, path)}
+
+    def _standing(self, path: Path) -> list[tuple[str, int]]:
+        """What changes when a process begins with a program, even with one that was stopped before."""
+        return [(run.record.status, run.record.pid) for run in runs_of(self.home, path)]
 
     @contextmanager
     def _watched(self, stop: StopRequest) -> Iterator[None]:
@@ -108,7 +113,7 @@ class Launching:
                 return
             if time.monotonic() - said > _PROGRESS_SECONDS:
                 said, before = time.monotonic(), len(left)
-                left = {path for path in left if not self._standing(path) <= _OVER}
+                left = {path for path in left if not self._statuses(path) <= _OVER}
                 if len(left) < before:
                     self.say(f"{len(self.lines) - len(left)} of {len(self.lines)} programs are over")
 
@@ -118,10 +123,12 @@ class Launching:
     def _close(self, stop: StopRequest) -> None:
         """Of the runs that seem to go on, whose processes are over, write down how they ended."""
         for path in self.lines:
-            if stop():
-                close(runs_of(self.home, path), "running", "interrupted", self._stopped(stop))
-            else:
-                close(runs_of(self.home, path), "running", "failed", self._killed())
+            runs = runs_of(self.home, path)
+            with suppress(UsageError), RunLock(runs[0].path):  # a process that is not ours may still be at work
+                if stop():
+                    close(runs, "running", "interrupted", self._stopped(stop))
+                else:
+                    close(runs, "running", "failed", self._killed())
 
     def _gave_up(self, problem: Exception) -> MachineError:
         what = f"the launcher could not start anything: {_first_line(problem)}"

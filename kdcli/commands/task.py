@@ -61,6 +61,10 @@ class Task:
         return self.exit_code
 
     def _run(self, config: DictConfig) -> int:
+        launcher = HydraConfig.get().runtime.choices.get("hydra/launcher", "basic")
+        if launcher != "basic":
+            what = f"hydra/launcher={launcher} runs the programs of a sweep"
+            raise UsageError(what, where="hydra/launcher", fix="add -m, for one job too")
         typed = composed.typed(composed.plain_data(config), self.request)
         overrides = [str(override) for override in HydraConfig.get().overrides.task]
         module = import_module(f"kdcli.commands.{self.request.spec.module}")

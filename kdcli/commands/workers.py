@@ -88,11 +88,11 @@ def _enter(directory: str) -> None:
 
 
 def _train(home: RunDir, path: Path, flags: Flags, origin: Origin) -> int:
+    os.environ |= slurm.threads()  # before torch is imported, which reads it then
     from kdcli.program.sweep import is_done
 
     if is_done(home, path):
         return 0
-    os.environ |= slurm.threads()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command line decides; a training listens nevertheless
     with _watch(origin).over(home.path):
         try:
@@ -122,14 +122,14 @@ class _Watch(threading.Thread):
 
     def run(self) -> None:
         """Look once a second."""
-        asked: Path | None = None
+        asked = False
         while True:
             time.sleep(LOOK_SECONDS)
             home, gone = self._home, self._origin.is_gone()
             if home is None and gone:
                 os._exit(Terminated.exit_code)
-            if home is not None and asked is None and (gone or not is_wanted(home)):
-                asked = home
+            if home is not None and not asked and (gone or not is_wanted(home)):
+                asked = True
                 os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -97,6 +97,12 @@ def test_an_unknown_launcher_is_answered_with_those_there_are(capsys: pytest.Cap
     assert ", ".join(["basic", *OPTIONS]) in said
 
 
+def test_a_launcher_is_for_sweeps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train-teacher", "hydra/launcher=joblib", f"output_dir={tmp_path}"]) == 2
+    assert "add -m" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_of_what_goes_on_only_a_sweep_has_a_launcher(
     tiny_teacher: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,7 +19,8 @@ from kdcli.commands.launching import Launching
 from kdcli.commands.sweep import Workers, begin
 from kdcli.errors import Interrupted, MachineError
 from kdcli.program.sweep import even_parts, plan_sweep
-from kdcli.rundir import RunDir
+from kdcli.rundir import RunDir, RunLock
+from kdcli.rundir.run import write_record
 
 pytestmark = pytest.mark.xdist_group("launchers")
 
@@ -89,7 +90,7 @@ def test_what_a_killed_worker_tore_along_runs_once_more_each_by_itself(home: Run
         6,
         f"kd resume {home.path}; sweep.members_max=N makes a sweep's programs smaller",
     )
-    assert launcher.said == ["a worker was killed (a worker was killed): 2 programs go on by themselves later"]
+    assert launcher.said == ["a worker was killed: 2 programs go on later, each by itself"]
 
 
 def test_a_launcher_that_starts_nothing_is_an_error_of_the_machine(home: RunDir) -> None:
@@ -98,6 +99,30 @@ def test_a_launcher_that_starts_nothing_is_an_error_of_the_machine(home: RunDir)
 
     with pytest.raises(MachineError, match="could not start anything: no such partition$"):
         Scripted(home, work).run()
+
+
+def test_what_began_before_and_is_begun_again_is_known_by_its_process(home: RunDir) -> None:
+    def work(names: Sequence[str]) -> None:
+        if len(names) == 3:
+            launcher.set("01", "running")
+            raise RuntimeError("a worker was killed")
+        for name in names:
+            launcher.set(name, "finished")
+
+    launcher = Scripted(home, work)
+    for name in ("00", "01"):
+        run = RunDir.open(home.path / name)
+        write_record(run.path, run.record.model_copy(update={"status": "running", "pid": 1}))
+    launcher.run()
+    assert launcher.launches == [["00", "01", "02"], ["00", "02"], ["01"]]
+    assert launcher.statuses() == ["finished"] * 3
+
+
+def test_a_run_that_another_process_still_holds_is_left_to_it(home: RunDir) -> None:
+    with RunLock(home.path / "00"):
+        launcher = Scripted(home, lambda names: [launcher.set(name, "running") for name in names] and None)
+        launcher.run()
+    assert launcher.statuses() == ["running", "failed", "failed"]
 
 
 def test_a_run_that_seems_to_go_on_when_all_is_over_was_killed(home: RunDir) -> None:
