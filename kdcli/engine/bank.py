@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from kdcli.engine.flat import FlatMlp
+from kdcli.engine.flat import FlatMlp, FlatStack, is_plain
 from kdcli.engine.noise import draws_global_noise, global_noise_from, no_global_noise
 from kdcli.engine.ranks import ALONE, Ranks
 from kdcli.engine.whole import act_on_whole, stacked
@@ -30,11 +30,13 @@ STACKED_TENSOR_BYTES = 32 * 2**20
 class Parameters:
     """Parameters that one call of an optimizer updates: those of one network, or a stack of them.
 
-    ``members`` are the networks they belong to, in the order of the first dimension where there are several.
+    ``members`` are the networks they belong to, in the order of the first dimension where there are several; ``whole``
+    is all of them as one tensor, where they lie in one buffer.
     """
 
     members: tuple[int, ...]
     tensors: tuple[nn.Parameter, ...]
+    whole: nn.Parameter | None = None
 
     def share(self, position: int) -> tuple[Tensor, ...]:
         """The tensors of the network at ``position`` of a stack, as views."""
@@ -98,7 +100,8 @@ def make_bank(
     moved = [net.to(device) for net in nets]
     mlps = [net for net in moved if isinstance(net, Mlp)]
     if len(nets) > 1 and len(mlps) == len(nets) and _stacks_faster(mlps, device):
-        return StackedBank(stacked(mlps, ranks).to(device), generators, compiled=compiled)
+        plain = not (compiled or mixed) and all(map(is_plain, mlps)) and len(mlps[0].hidden) > 0
+        return StackedBank(stacked(mlps, ranks).to(device), generators, compiled=compiled, plain=plain)
     noise = [_noise_around(net, generator, ranks) for net, generator in zip(moved, generators, strict=True)]
     parted = [act_on_whole(net, generator, ranks) for net, generator in zip(moved, generators, strict=True)]
     return InTurnBank(parted, generators, noise, compiled=compiled, mixed=mixed)
@@ -122,21 +125,27 @@ def _stacks_faster(nets: Sequence[Mlp], device: torch.device) -> bool:
 class StackedBank:
     """Fully connected networks as one program: their first layer is one wide matrix product."""
 
-    def __init__(self, stack: MlpStack, generators: list[torch.Generator], *, compiled: bool) -> None:
+    def __init__(self, stack: MlpStack, generators: list[torch.Generator], *, compiled: bool, plain: bool) -> None:
         self.size = len(generators)
         self.generators = generators
         self._stack = stack
+        self._flat = FlatStack(stack) if plain else None
         stack.generators = generators
         self._forward = torch.compile(stack) if compiled else stack
 
     def logits(self, inputs: Tensor, *, own: bool = False) -> Tensor:
         """See Bank."""
+        if self._flat is not None and self._stack.training:
+            return self._flat.logits(inputs, own=own)
         result: Tensor = self._forward(inputs, own=own)
         return result
 
     def backward(self, logits: Tensor, gradient: Tensor) -> None:
         """See Bank."""
-        logits.backward(gradient)
+        if self._flat is None:
+            logits.backward(gradient)
+        else:
+            self._flat.backward(gradient)
 
     def train(self, mode: bool) -> None:
         """See Bank."""
@@ -144,7 +153,8 @@ class StackedBank:
 
     def parameters(self) -> list[Parameters]:
         """See Bank."""
-        return [Parameters(tuple(range(self.size)), tuple(self._stack.parameters()))]
+        whole = None if self._flat is None else self._flat.leaf
+        return [Parameters(tuple(range(self.size)), tuple(self._stack.parameters()), whole)]
 
     def state(self, member: int) -> dict[str, Tensor]:
         """See Bank."""
@@ -181,7 +191,7 @@ class InTurnBank:
         for net, generator in zip(nets, generators, strict=True):
             set_generator(net, generator)
         self._noise = noise
-        flat = not (compiled or mixed) and all(FlatMlp.fits(net) for net in nets)
+        flat = not (compiled or mixed) and all(map(is_plain, nets))
         self._flat = [FlatMlp(net) for net in nets if flat and isinstance(net, Mlp)]
         self._forwards = [torch.compile(net) if compiled else net for net in nets]
         self._bounded = [net for net in nets if isinstance(net, Mlp) and net.architecture.max_norm_squared is not None]

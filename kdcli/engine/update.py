@@ -6,6 +6,7 @@ to learn of it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
@@ -124,10 +125,16 @@ class _Call:
         self.rule = rule
         self.position = position
         self.members = parameters.members if position is None else (parameters.members[position],)
-        self._leaves = parameters.tensors
-        shares = parameters.tensors if position is None else parameters.share(position)
+        whole = parameters.tensors if parameters.whole is None else (parameters.whole,)
+        self._leaves = whole if position is None else parameters.tensors
+        shares = whole if position is None else parameters.share(position)
         self.tensors = [tensor.detach() for tensor in shares]
         self.slots = rule.slots(self.tensors)
+        self._own = parameters.tensors
+
+    def drop(self, blocked: Tensor) -> None:
+        """Leave the gradients of blocked networks of a stack out."""
+        drop_blocked(gradients(self._own), blocked)
 
     def grads(self) -> list[Tensor]:
         grads = gradients(self._leaves)
@@ -137,6 +144,12 @@ class _Call:
 def gradients(leaves: Sequence[Tensor]) -> list[Tensor]:
     """The gradients of parameters; zeros for one that took no part in the loss, as a network of the user's may have."""
     return [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in leaves]
+
+
+def _norm(grad: Tensor) -> Tensor:
+    """In half the time of torch.linalg.vector_norm."""
+    flat = grad.flatten()
+    return torch.dot(flat, flat).sqrt()
 
 
 def can_ask(tensor: Tensor) -> bool:
@@ -171,16 +184,23 @@ class Updater:
                 self._calls.append(_Call(rules[parameters.members[position or 0]], parameters, position))
 
     def gradient_norms(self) -> Tensor:
-        """A norm of each network's gradient, shape ``(K,)``; not finite exactly where the gradient is not."""
+        """A norm of each network's gradient, shape ``(K,)``; not finite exactly where the gradient is not.
+
+        Of networks in one buffer, where nothing waits for an answer, it is the norm of all unless that is not finite.
+        """
         norms = []
         for parameters in self._parameters:
             grads = gradients(parameters.tensors)
+            if parameters.whole is not None and can_ask(parameters.whole):
+                together = _norm(gradients([parameters.whole])[0])
+                if math.isfinite(together):
+                    norms.append(together.expand(len(parameters.members)))
+                    continue
             if len(parameters.members) > 1:
                 each = [torch.linalg.vector_norm(grad.flatten(1), dim=1) for grad in grads]
                 norms.append(torch.stack(each).sum(0))
             elif len(grads) == 1:
-                flat = grads[0].flatten()
-                norms.append(torch.dot(flat, flat).sqrt().view(1))  # half the time of a norm
+                norms.append(_norm(grads[0]).view(1))
             else:
                 norms.append(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads))).view(1))
         return norms[0] if len(norms) == 1 else torch.cat(norms)
@@ -200,13 +220,14 @@ class Updater:
             grads = call.grads()
             if len(call.members) > 1:
                 gate = torch.zeros_like(blocked[0])
-                drop_blocked(grads, blocked)
+                call.drop(blocked)
             else:
                 gate = blocked[call.members[0]]
             call.rule.apply(call.tensors, grads, call.slots, lr=rates[call.members[0]], epoch=epoch, blocked=gate)
         for parameters in self._parameters:
-            for leaf in parameters.tensors:
-                leaf.grad = None
+            for leaf in (*parameters.tensors, parameters.whole):
+                if leaf is not None:
+                    leaf.grad = None
 
     def state(self) -> dict[str, Tensor]:
         """All slots under names that depend on nothing but the order of calls, slots and parameters."""

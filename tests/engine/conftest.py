@@ -131,7 +131,8 @@ class World:
     ) -> Fit:
         """The training of a cohort; members whose alpha is 0 throughout have no teacher."""
         make = make or self.mlp()
-        bank = make_bank([make(m.seed) for m in members], [m.seed + 100 for m in members], CPU, compiled=False)
+        seeds = [m.seed + 100 for m in members]
+        bank = make_bank([make(m.seed) for m in members], seeds, CPU, compiled=False, mixed=bf16)
         smoothing = tuple(m.label_smoothing for m in members)
         objective = Objective(tuple(m.span() for m in members), soft_loss, "arithmetic", smoothing)
         targets = (teacher or LiveTargets(self.teacher)) if objective.uses_teacher else None

@@ -11,8 +11,9 @@ from torch.nn import functional
 
 from kdcli.engine import bank as bank_module
 from kdcli.engine.bank import Bank, make_bank
-from kdcli.engine.flat import FlatMlp
+from kdcli.engine.flat import FlatMlp, FlatStack
 from kdcli.models.mlp import Mlp
+from kdcli.models.mlp_stack import MlpStack
 
 CPU = torch.device("cpu")
 SIZES: list[list[int]] = [[], [5], [6, 4], [3, 7, 2]]
@@ -52,6 +53,24 @@ def test_logits_and_gradient_are_those_of_autograd(hidden: list[int]) -> None:
     torch.testing.assert_close(flat.leaf.grad, gradients(expected))
 
 
+@pytest.mark.parametrize("own", [False, True], ids=["one batch for all", "each its own"])
+@pytest.mark.parametrize("hidden", SIZES[1:], ids=str)
+def test_a_stack_has_the_logits_and_gradients_of_its_networks(hidden: list[int], own: bool) -> None:
+    nets = [mlp(hidden, seed) for seed in range(3)]
+    stack = MlpStack([mlp(hidden, seed) for seed in range(3)])
+    inputs, labels = batch()
+    flat = FlatStack(stack)
+    logits = flat.logits(inputs.expand(3, *inputs.shape) if own else inputs, own=own)
+    flat.backward(torch.stack([of_cross_entropy(one, labels) for one in logits]))
+    for member, net in enumerate(nets):
+        torch.testing.assert_close(logits[member], net(inputs).detach())
+        found = [parameter.grad[member].flatten() for parameter in stack.parameters() if parameter.grad is not None]
+        torch.testing.assert_close(torch.cat(found), gradients(net))
+    assert flat.leaf.grad is not None
+    together = torch.cat([parameter.grad.flatten() for parameter in stack.parameters() if parameter.grad is not None])
+    assert torch.equal(flat.leaf.grad, together)
+
+
 def test_the_network_sees_what_happens_to_the_buffer_and_the_buffer_what_is_loaded() -> None:
     net = mlp([5])
     flat = FlatMlp(net)
@@ -63,9 +82,10 @@ def test_the_network_sees_what_happens_to_the_buffer_and_the_buffer_what_is_load
     torch.testing.assert_close(flat.logits(batch()[0]), mlp([5], seed=1)(batch()[0]).detach())
 
 
+@pytest.mark.parametrize("room", [0, 2**20], ids=["in turn", "stacked"])
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_bank_trains_them_as_torch_does(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bank_module, "STACKED_TENSOR_BYTES", 0)
+def test_a_bank_trains_them_as_torch_does(count: int, room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bank_module, "STACKED_TENSOR_BYTES", room)
     expected = [mlp([6, 4], seed) for seed in range(count)]
     bank = make_bank([mlp([6, 4], seed) for seed in range(count)], range(count), CPU, compiled=False)
     bank.train(True)
@@ -74,7 +94,7 @@ def test_a_bank_trains_them_as_torch_does(count: int, monkeypatch: pytest.Monkey
         logits = bank.logits(inputs)
         bank.backward(logits, torch.stack([of_cross_entropy(one, labels) for one in logits]))
         for parameters in bank.parameters():
-            (leaf,) = parameters.tensors
+            leaf = parameters.whole if parameters.whole is not None else parameters.tensors[0]
             assert leaf.grad is not None
             leaf.data -= 0.3 * leaf.grad
     for member, net in enumerate(expected):
