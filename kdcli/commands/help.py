@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from kdcli.commands import COMMANDS, Command
 from kdcli.commands.conf_files import NUMERIC_GROUPS, Scan, conf_dir, options, scan
-from kdcli.commands.flags import HYDRA, OWN, SHORT, Flags
+from kdcli.commands.flags import HYDRA, OWN, SHORT, SPECIAL, Flags
 from kdcli.errors import UsageError
 
 WIDTH = 110
@@ -35,6 +35,20 @@ _SEARCHED = """\
 Values to search: key=a,b,c  key=interval(low,high)  key=int(interval(low,high))  key=range(start,stop,step)
   key=tag(log,interval(low,high)) on a logarithmic scale; in quotes, for the shell
   keys: any of COMMAND's (kd COMMAND --help); those with one value are the same in all trials
+"""
+_RUNS = """\
+Filters: a list a,b takes any of them; * and ? stand for other letters
+  command=   train-teacher, distill-student, evaluate, sweeps, search or studies
+  status=    finished, running, created, interrupted, failed, diverged or broken
+  model= dataset= teacher= label=    teacher is a run's name or a network's
+  sweep=     a sweep's name: its jobs
+  sort=      started, top1, difference, time (the newest, best or longest first), id, model; a minus turns it round
+  output_dir=outputs
+"""
+_COMPARED = """\
+Keys
+  metric=    what --pivot shows: val_top1 (without it, where all have it), test_top1, test_errors, ...
+  output_dir=outputs
 """
 _FOOT = "Exit code 0: done; 2: wrong usage or configuration; the others: kd help exit-codes\n"
 
@@ -84,10 +98,15 @@ def show_command(command: Command, hydra_flags: list[str]) -> int:
         parts += [_keys(primary), *_groups(primary)]
     if command.name == "search":
         parts += [_keys(scan(conf_dir() / "search.yaml")), _SEARCHED]
+    if command.name == "runs":
+        parts.append(_RUNS)
+    if command.name == "compare":
+        parts.append(_COMPARED)
     if command.name == "study":
         parts.append(_wrapped("Studies", options("study")))
     taken = HYDRA if command.composed else {name: HYDRA[name] for name in command.hydra_flags}
-    rows = _flag_rows({**OWN, **taken})
+    special = {name: SPECIAL[name] for name in command.flags}
+    rows = _flag_rows({**special, **OWN, **taken})
     parts += [_table("Flags", rows), _FOOT]
     sys.stdout.write("\n".join(parts))
     return 0
