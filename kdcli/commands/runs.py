@@ -92,6 +92,8 @@ def _shown(rows: Sequence[RunRow], total: int, root: Path, words: Words) -> str:
     if not rows:
         asked = [name for name in words.settings if name in FILTERS]
         why = f" that fits {', '.join(f'{name}={words.settings[name]}' for name in asked)}" if asked else ""
-        return encodable(clean(f"There is no run{why} under {root}. Train one: kd train-teacher") + "\n", None)
+        return encodable(
+            clean(f"There is no run{why} under {root}. Train one: kd train-teacher") + "\n", sys.stdout.encoding
+        )
     text = runs_table(rows, total=total, width=terminal_width(), encoding=sys.stdout.encoding)
     return encodable(text + "\n", sys.stdout.encoding)

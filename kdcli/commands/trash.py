@@ -12,7 +12,7 @@ from pathlib import Path
 from kdcli.commands.flags import Flags
 from kdcli.commands.screen import escape_controls
 from kdcli.disk import fsync_directory, make_directory, remove_tree, temporary_name, translated
-from kdcli.errors import MachineError, UsageError
+from kdcli.errors import CheckpointError, MachineError, UsageError
 from kdcli.rundir import RunDir, RunLock, resolve_run
 from kdcli.rundir.listing import STUDIES
 
@@ -45,7 +45,7 @@ def remove(names: Sequence[str], root: Path, flags: Flags, *, purge: bool, force
         if not flags.dry_run:
             _take_away(path, target)
         done.append({"run": str(path), "trash": None if target is None else str(target)})
-    _say(done, flags)
+    _say(done, root, flags)
     return 0
 
 
@@ -80,7 +80,7 @@ def _students(root: Path, name: str) -> list[Path]:
         directories[:] = sorted(each for each in directories if each not in _SKIPPED and not each.startswith("."))
         if "config.yaml" in files and Path(folder).name != name:
             text = Path(folder, "config.yaml").read_text(encoding="utf-8", errors="replace")
-            if name in text.partition("\nteacher:")[2]:
+            if name in f"\n{text}".partition("\nteacher:")[2]:
                 found.append(Path(folder))
     return found
 
@@ -104,14 +104,14 @@ def _check_idle(path: Path) -> None:
     if (path / "run.json").exists():
         try:
             run = RunDir.open(path)
-        except Exception:  # a damaged record is a reason to take it away
+        except CheckpointError:  # a damaged record is a reason to take it away
             return
         if run.status == "running":
             what = f"process {run.record.pid} of {run.record.host} is working in it"
             raise UsageError(what, where=str(path), fix="end it first")
 
 
-def _say(done: Sequence[dict[str, str | None]], flags: Flags) -> None:
+def _say(done: Sequence[dict[str, str | None]], root: Path, flags: Flags) -> None:
     if flags.json:
         sys.stdout.write(json.dumps({"schema": 1, "removed": done, "dry_run": flags.dry_run}, indent=2) + "\n")
         return
@@ -121,8 +121,8 @@ def _say(done: Sequence[dict[str, str | None]], flags: Flags) -> None:
         sys.stdout.write(escape_controls(f"{each['run']} {would}{where}").replace("\n", " ") + "\n")
     kept = [str(each["run"]) for each in done if each["trash"] is not None]
     if kept and not flags.dry_run:
-        names = " ".join(shlex.quote("/".join(Path(each).parts[-1:])) for each in kept)
-        sys.stdout.write(escape_controls(f"bring back: kd runs restore {names}") + "\n")
+        words = [Path(each).name for each in kept] + [f"output_dir={root}"] * (str(root) != "outputs")
+        sys.stdout.write(escape_controls(f"bring back: kd runs restore {shlex.join(words)}") + "\n")
 
 
 def restore(names: Sequence[str], root: Path) -> int:

@@ -154,10 +154,21 @@ class EvaluatedRun(Result):
     confusion: list[list[int]]
 
 
+class PairedTest(Result):
+    """McNemar's exact test of two runs on the same test examples, of which ``only_a`` are right by ``a`` alone."""
+
+    a: str
+    b: str
+    only_a: int
+    only_b: int
+    p_value: float
+
+
 class Evaluation(Result):
-    """``evaluation.json``: the runs of one ``kd evaluate``, side by side."""
+    """``evaluation.json``: the runs of one ``kd evaluate``, side by side, and each pair of them tested."""
 
     schema_version: int = Field(default=SCHEMA, alias="schema")
     run: str
     classes: list[str]
     runs: list[EvaluatedRun]
+    paired: list[PairedTest] = []
