@@ -70,6 +70,7 @@ def paired_line(comparison: Comparison, root: Path) -> str:
         f"McNemar's test on the same test examples: {test['only_a']:,} only {numbers[test['a']]} gets right, "
         f"{test['only_b']:,} only {numbers[test['b']]}, {p_value(test['p_value'])}."
         for test in tests
+        if numbers[test["a"]] != numbers[test["b"]]
     ]
     if lines:
         return "\n".join(lines)

@@ -70,11 +70,22 @@ def find_entries(root: Path, *, jobs: bool) -> list[Entry]:
 def _places(folder: Path, kind: str, jobs: bool) -> Iterator[tuple[str, Path]]:
     for name in _directories(folder):
         path = folder / name
-        if kind != "studies":
-            yield name, path
-        if kind == "studies" or (kind == "sweeps" and jobs):
-            inside = [each for each in _directories(path) if kind == "studies" or each.isdigit()]
-            yield from ((f"{name}/{each}", path / each) for each in inside)
+        if kind == "studies":
+            yield from _studies(path, name)
+            continue
+        yield name, path
+        if kind == "sweeps" and jobs:
+            yield from ((f"{name}/{each}", path / each) for each in _directories(path) if each.isdigit())
+
+
+def _studies(path: Path, name: str) -> Iterator[tuple[str, Path]]:
+    """The runs of a study, whose name may be in two parts."""
+    for each in _directories(path):
+        deeper = [inner for inner in _directories(path / each) if os.path.lexists(path / each / inner / RECORD)]
+        if deeper and not os.path.lexists(path / each / RECORD):
+            yield from ((f"{name}/{each}/{inner}", path / each / inner) for inner in deeper)
+        else:
+            yield f"{name}/{each}", path / each
 
 
 def _directories(folder: Path) -> list[str]:
