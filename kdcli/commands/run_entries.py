@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,8 @@ from kdcli.processes import host, is_alive
 
 KINDS = ("train-teacher", "distill-student", "evaluate", "sweeps", "search", "studies")
 STATUSES = ("finished", "running", "created", "interrupted", "failed", "diverged", "broken")
+FILTERS = ("command", "status", "model", "dataset", "teacher", "label", "sweep")
+ORDERS = ("started", "top1", "difference", "time", "id", "model")
 RECORD = "run.json"
 _STAMP = re.compile(r"(\d{8}T\d{6})Z-")
 
@@ -106,6 +109,8 @@ def _entry(path: Path, name: str, kind: str) -> Entry:
         return Entry(path, name, kind, record, started, _status(path, record))
     except CheckpointError as problem:
         return Entry(path, name, kind, {}, _guessed(path), "broken", problem.what)
+    except OSError as problem:  # it is being taken away
+        return Entry(path, name, kind, {}, _guessed(path), "broken", problem.strerror)
 
 
 def as_object(value: Any, file: str) -> Mapping[str, Any]:
@@ -158,7 +163,8 @@ def _status(path: Path, record: Mapping[str, Any]) -> str:
 def _guessed(path: Path) -> datetime:
     """When a damaged run was made: its name says it, or else its directory."""
     stamp = _STAMP.match(path.name)
-    try:
+    with suppress(ValueError):
         return datetime.strptime(stamp[1] if stamp else "", "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
-    except ValueError:
+    with suppress(OSError):
         return datetime.fromtimestamp(os.lstat(path).st_mtime, UTC)
+    return datetime.fromtimestamp(0, UTC)

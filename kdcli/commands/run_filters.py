@@ -7,11 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from kdcli.commands.run_entries import KINDS, STATUSES, Entry
+from kdcli.commands.run_entries import FILTERS, KINDS, ORDERS, STATUSES, Entry
 from kdcli.commands.words import one_of
 from kdcli.report.runs import RunRow
 
-FILTERS = ("command", "status", "model", "dataset", "teacher", "label", "sweep")
 _BY_RECORD = ("command", "status", "label", "sweep")
 _NEWEST = "started"
 
@@ -21,7 +20,7 @@ def _number(value: float | None) -> float:
 
 
 # Numbers the largest first, names from A to Z; what a run does not have stands last.
-ORDERS: Mapping[str, Callable[[RunRow], tuple[bool, float | str]]] = {
+_KEYS: Mapping[str, Callable[[RunRow], tuple[bool, float | str]]] = {
     _NEWEST: lambda row: (False, -row.started.timestamp()),
     "top1": lambda row: (row.top1 is None, _number(row.top1)),
     "difference": lambda row: (row.difference is None, _number(row.difference)),
@@ -66,10 +65,12 @@ def wanted(entry: Entry, settings: Mapping[str, str], *, smoke: bool, everything
         return False
     if bool(entry.record.get("smoke")) and not (smoke or everything):
         return False
+    label = entry.record.get("label")
+    if not _fits(label if isinstance(label, str) else None, settings.get("label")):
+        return False
     if sweep is not None:
         return entry.is_job and fnmatchcase(entry.name.partition("/")[0], f"{sweep}*")
-    label = entry.record.get("label")
-    return (everything or not entry.is_job) and _fits(label if isinstance(label, str) else None, settings.get("label"))
+    return everything or not entry.is_job
 
 
 def needs_rows(settings: Mapping[str, str]) -> bool:
@@ -82,7 +83,7 @@ def chosen(rows: Sequence[RunRow], settings: Mapping[str, str]) -> list[RunRow]:
     """The rows that pass the filters, in the order that is asked for."""
     kept = [row for row in rows if _passes(row, settings)]
     order = settings.get("sort", _NEWEST)
-    key = ORDERS[order.removeprefix("-")]
+    key = _KEYS[order.removeprefix("-")]
     kept.sort(key=lambda row: row.started, reverse=True)
     if not order.startswith("-"):
         return sorted(kept, key=key)

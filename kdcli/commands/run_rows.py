@@ -119,7 +119,9 @@ def _of_config(path: Path, root: Path) -> Facts:
     """What a training that has not finished will be."""
     config = load_yaml(path / "config.yaml")
     model, dataset = config.get("model"), config.get("dataset")
-    facts: Facts = {"model": _label(model), "dataset": _kind(dataset), "seed": config.get("seed")}
+    facts: Facts = {"model": _label(model), "dataset": _kind(dataset)}
+    if type(config.get("seed")) is int:
+        facts["seed"] = config["seed"]
     if "teacher" in config:
         facts |= {key: _value(config.get(key)) for key in ("temperature", "alpha")}
         facts |= _taught(config["teacher"], root)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdcli.commands.flags import Flags
-from kdcli.commands.run_entries import find_entries
-from kdcli.commands.run_filters import FILTERS, check_filters, chosen, needs_rows, wanted
+from kdcli.commands.run_entries import FILTERS, find_entries
+from kdcli.commands.run_filters import check_filters, chosen, needs_rows, wanted
 from kdcli.commands.width import terminal_width
 from kdcli.commands.words import Words, take_apart, whole_number
 from kdcli.errors import UsageError
