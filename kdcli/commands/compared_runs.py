@@ -15,7 +15,7 @@ from kdcli.rundir.find import TRAININGS
 from kdcli.rundir.listing import is_job
 from kdcli.rundir.run import CHECKPOINTS, RECORD
 from kdcli.schema import convert
-from kdcli.schema.results import Summary
+from kdcli.schema.results import MetricsLine, Summary
 
 _INSIDE = ("baseline", "baselines", "members", CHECKPOINTS, "cohort", "cohorts")
 # Where a run lies and how it was carried out, and not what it is.
@@ -125,17 +125,22 @@ def _of_summary(summary: Summary) -> dict[str, float | None]:
 
 def _of_epochs(run: RunDir) -> dict[str, float | None]:
     """The best, its epoch, and the last of what each epoch measured; an ensemble has no epochs of its own."""
-    lines = read_metrics(run.metrics) if run.metrics.exists() else []
-    found: dict[str, float | None] = {"train_loss_last": lines[-1].get("train/loss") if lines else None}
-    best: dict[str, Callable[..., Any]] = {"top1": max, "nll": min}
-    for name, choose in best.items():
-        known = [line for line in lines if isinstance(line.get(f"val/{name}"), int | float)]
-        if known:
-            top = choose(known, key=lambda line: line[f"val/{name}"])  # noqa: B023  called at once
-            found[f"val_{name}_best"] = top[f"val/{name}"]
-            found[f"val_{name}_epoch"] = top["epoch"]
-            found[f"val_{name}_last"] = known[-1][f"val/{name}"]
-    return found
+    raw = read_metrics(run.metrics) if run.metrics.exists() else []
+    lines = [convert(MetricsLine, line, error=CheckpointError, where=str(run.metrics)) for line in raw]
+    found = {"train_loss_last": lines[-1].train_loss if lines else None}
+    found |= _course("val_top1", [(line.epoch, line.val_top1) for line in lines], best=max)
+    return found | _course("val_nll", [(line.epoch, line.val_nll) for line in lines], best=min)
+
+
+def _course(
+    name: str, values: Sequence[tuple[int, float | None]], best: Callable[[list[float]], float]
+) -> dict[str, float | None]:
+    known = [(epoch, value) for epoch, value in values if value is not None]
+    if not known:
+        return {}
+    top = best([value for _, value in known])
+    first = next(epoch for epoch, value in known if value == top)
+    return {f"{name}_best": top, f"{name}_epoch": first, f"{name}_last": known[-1][1]}
 
 
 def readable(runs: Sequence[RunDir], root: Path, say: Callable[[str], None]) -> list[ComparedRun]:

@@ -176,7 +176,7 @@ def _in_common(jobs: Sequence[Facts]) -> Facts:
 def _several(values: Sequence[Any]) -> str:
     numbers = [value for value in values if isinstance(value, int | float)]
     if len(numbers) == len(values):
-        return f"{min(numbers):.4g}..{max(numbers):.4g}"
+        return f"{min(numbers):.3g}..{max(numbers):.3g}"
     return ",".join(map(str, values)) if len(values) < 4 else f"{len(values)} kinds"
 
 

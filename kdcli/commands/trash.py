@@ -15,6 +15,7 @@ from kdcli.disk import fsync_directory, make_directory, remove_tree, temporary_n
 from kdcli.errors import CheckpointError, MachineError, UsageError
 from kdcli.rundir import RunDir, RunLock, resolve_run
 from kdcli.rundir.listing import STUDIES
+from kdcli.rundir.run import RECORD
 
 TRASH = ".trash"
 _SKIPPED = ("checkpoints", "cohort", "cohorts", "figures", "targets", TRASH)
@@ -58,10 +59,17 @@ def _place(name: str, root: Path, *, smoke: bool) -> Path:
 
 
 def _check_whole(path: Path, root: Path) -> None:
-    inside = path.relative_to(root).parts if path.is_relative_to(root) else ()
-    if len(inside) != (3 if inside[:1] == (STUDIES,) else 2) or inside[0].startswith("."):
+    if not (path.is_relative_to(root) and _is_whole(path, root)):
         fix = "name the whole of what it is part of, or a run of this output directory (output_dir=)"
         raise UsageError(f"{path} is no run of its own", where=str(path), fix=fix)
+
+
+def _is_whole(path: Path, root: Path) -> bool:
+    """Whether a directory is where `kdcli.rundir.listing` finds runs; a study's name has one part or two."""
+    kind, *names = path.relative_to(root).parts or ("",)
+    if kind != STUDIES:
+        return len(names) == 1 and not kind.startswith(".")
+    return len(names) in (2, 3) and (path / RECORD).exists() and not (path.parent / RECORD).exists()
 
 
 def _check_unused(path: Path, root: Path, leaving: Sequence[Path]) -> None:
@@ -101,7 +109,7 @@ def _take_away(path: Path, target: Path | None) -> None:
 
 
 def _check_idle(path: Path) -> None:
-    if (path / "run.json").exists():
+    if (path / RECORD).exists():
         try:
             run = RunDir.open(path)
         except CheckpointError:  # a damaged record is a reason to take it away
@@ -133,10 +141,12 @@ def restore(names: Sequence[str], root: Path) -> int:
         MachineError: Its place is taken.
     """
     trash = root / TRASH
+    there = [path for pattern in ("*/*", "*/*/*", "*/*/*/*") for path in sorted(trash.glob(pattern))]
+    runs = [path for path in there if _is_whole(path, trash)]
     for name in names:
-        found = [path for path in sorted(trash.glob("*/*")) + sorted(trash.glob(f"{STUDIES}/*/*")) if path.name == name]
+        found = [path for path in runs if name in (path.name, "/".join(path.relative_to(trash).parts[1:]))]
         if len(found) != 1:
-            fix = f"in the trash: {', '.join(path.name for path in sorted(trash.glob('*/*'))[:5]) or 'nothing'}"
+            fix = f"in the trash: {', '.join(path.name for path in runs[:5]) or 'nothing'}"
             raise UsageError(f"{len(found)} runs in {trash} are called {name!r}", where=name, fix=fix)
         place = root / found[0].relative_to(trash)
         if place.exists():

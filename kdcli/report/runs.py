@@ -23,14 +23,14 @@ _ASCII = dict(zip(_GLYPHS, "+>o=x!?", strict=True))
 _COLUMNS = (
     Column("status", text=True, whole=True),
     Column("id", text=True, whole=True),
-    Column("command", text=True, priority=6),
+    Column("command", text=True, priority=8),
     Column("student <- teacher", text=True),
-    Column("T", priority=8),
+    Column("T", priority=6),
     Column("alpha", priority=7),
     Column("top-1 %"),
     Column("- teacher", priority=1),
     Column("age", priority=2),
-    Column("time", priority=5),
+    Column("time", priority=9),
 )
 _LEAST = 16
 _UNITS = (("min", 60), ("h", 3600), ("d", 86400))
@@ -103,7 +103,7 @@ def runs_table(rows: Sequence[RunRow], *, total: int, width: int, encoding: str 
     """
     glyphs = _glyphs(encoding)
     now = datetime.now(UTC)
-    blocks = [table(_COLUMNS, [_cells(row, glyphs, now, max(_LEAST, width // 4)) for row in rows], width=width)]
+    blocks = [table(_COLUMNS, [_cells(row, glyphs, now, max(_LEAST, width // 4 + 4)) for row in rows], width=width)]
     if broken := [row for row in rows if row.problem is not None]:
         blocks.append("\n".join(wrap(f"broken: {row.path}: {row.problem}", width) for row in broken))
     if total > len(rows):

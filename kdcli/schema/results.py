@@ -77,7 +77,7 @@ class MembersSummary(Result):
 class Summary(Result):
     """``summary.json``: the result of a training. Seconds are wall-clock; ``parameters`` counts all members."""
 
-    schema_version: int = Field(default=SCHEMA, alias="schema")
+    schema_version: int = Field(default=SCHEMA, alias="schema", ge=SCHEMA, le=SCHEMA)
     command: str
     status: str
     run: str
@@ -167,7 +167,7 @@ class PairedTest(Result):
 class Evaluation(Result):
     """``evaluation.json``: the runs of one ``kd evaluate``, side by side, and each pair of them tested."""
 
-    schema_version: int = Field(default=SCHEMA, alias="schema")
+    schema_version: int = Field(default=SCHEMA, alias="schema", ge=SCHEMA, le=SCHEMA)
     run: str
     classes: list[str]
     runs: list[EvaluatedRun]

@@ -124,7 +124,7 @@ def test_what_has_not_finished_is_left_out_and_named(tree: Path, capsys: Capture
         (["--last", "2", "--pivot", "temperature"], "names no two keys"),
         (["--last", "2", "--pivot", "temprature:alpha"], "did you mean 'temperature'?"),
         (["--last", "2", "--format", "mdd"], "did you mean 'md'?"),
-        (["--last", "2", "metric=top1"], "did you mean 'test_top1'?"),
+        (["--last", "2", "metric=test_top"], "did you mean 'test_top1'?"),
         (["--last", "2", "metrics=test_top1"], "did you mean 'metric'?"),
     ],
 )
