@@ -42,7 +42,8 @@ Filters: a list a,b takes any of them; * and ? stand for other letters
   status=    finished, running, created, interrupted, failed, diverged or broken
   model= dataset= teacher= label=    teacher is a run's name or a network's
   sweep=     a sweep's name: its jobs
-  sort=      started, top1, difference, time (the newest, best or longest first), id, model; a minus turns it round
+  sort=      started, top1, difference, time: the newest, best or longest first; id, model: from A to Z
+             a minus turns it round: sort=-top1
   output_dir=outputs
 """
 _COMPARED = """\

@@ -257,6 +257,23 @@ def test_a_run_that_is_at_work_stays(tree: Path) -> None:
     assert student(tree).exists()
 
 
+@pytest.mark.parametrize("name", ["quickstart", "papers/hinton"])
+def test_a_study_is_listed_by_what_came_out_and_taken_away_whole(tree: Path, capsys: Capture, name: str) -> None:
+    study = tree / "studies" / name / "full-1a2b3c4d"
+    study.mkdir(parents=True)
+    shutil.copyfile(student(tree) / "run.json", study / "run.json")
+    edit(study / "run.json", command="studies", label=name)
+    verdicts = ["as expected", "not reached", ""]
+    (study / "results.json").write_text(json.dumps({"rows": [{"verdict": verdict} for verdict in verdicts]}))
+    (run,) = listed(capsys, "command=studies")
+    assert (run["id"], run["status"], run["remark"]) == (f"{name}/full-1a2b3c4d", "finished", "1 of 2 as expected")
+    assert main(["runs", "rm", str(study.parent), "--purge"]) == 2
+    assert main(["runs", "rm", str(study)]) == 0
+    assert listed(capsys, "command=studies") == []
+    assert main(["runs", "restore", f"{name}/full-1a2b3c4d"]) == 0
+    assert study.exists()
+
+
 def test_restore_never_writes_over_a_run(tree: Path) -> None:
     path = student(tree)
     assert main(["runs", "rm", path.name]) == 0
