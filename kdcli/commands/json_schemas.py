@@ -21,6 +21,7 @@ DOCUMENTS: dict[str, type[BaseModel]] = {
     "search-summary": outputs.SearchSummary,
     "runs": outputs.Runs,
     "runs-rm": outputs.Removed,
+    "runs-restore": outputs.Restored,
     "compare": outputs.Compared,
     "report": outputs.Reports,
     "verify": outputs.Verified,

@@ -33,12 +33,20 @@ def run(args: list[str], flags: Flags) -> int:
         raise UsageError("kd report needs a RUN", where="report", fix="kd report latest; kd runs lists them")
     root = Path(words.settings.get("output_dir", "outputs"))
     runs = [resolve_run(name, root=root, purpose="run", smoke=flags.smoke) for name in words.names]
+    if flags.dry_run:
+        return _planned(runs, flags)
     pages = [(each, page) for each in runs for page in _write(each)]
     if flags.json:
         content = [{"run": str(each.path), "report": str(page)} for each, page in pages]
         sys.stdout.write(json.dumps({"schema": 1, "reports": content}, indent=2) + "\n")
     else:
         sys.stdout.write("".join(escape_controls(str(page)).replace("\n", " ") + "\n" for _, page in pages))
+    return 0
+
+
+def _planned(runs: Sequence[RunDir], flags: Flags) -> int:
+    lines = [escape_controls(f"{run.path} is {run.status}; nothing was written").replace("\n", " ") for run in runs]
+    (sys.stderr if flags.json else sys.stdout).write("\n".join(lines) + "\n")
     return 0
 
 

@@ -54,7 +54,7 @@ def _act(words: Words, root: Path, flags: Flags) -> int:
     if not names:
         raise UsageError(f"kd runs {action} needs a RUN", where="runs", fix=f"kd runs {action} RUN")
     if action == "restore":
-        return restore(names, root)
+        return restore(names, root, flags)
     return remove(names, root, flags, purge="--purge" in words.flags, force="--force" in words.flags)
 
 

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from kdcli.commands.flags import Flags
 from kdcli.commands.screen import escape_controls
-from kdcli.disk import fsync_directory, make_directory, remove_tree, temporary_name, translated
+from kdcli.disk import fsync_directory, make_directory, read_bounded, remove_tree, temporary_name, translated
 from kdcli.errors import CheckpointError, MachineError, UsageError
 from kdcli.rundir import RunDir, RunLock, resolve_run
 from kdcli.rundir.listing import STUDIES
-from kdcli.rundir.run import RECORD
+from kdcli.rundir.run import CONFIG, RECORD
+from kdcli.yaml_io import MAX_BYTES
 
 TRASH = ".trash"
 _SKIPPED = ("checkpoints", "cohort", "cohorts", "figures", "targets", TRASH)
@@ -86,11 +87,18 @@ def _students(root: Path, name: str) -> list[Path]:
     found = []
     for folder, directories, files in os.walk(root):
         directories[:] = sorted(each for each in directories if each not in _SKIPPED and not each.startswith("."))
-        if "config.yaml" in files and Path(folder).name != name:
-            text = Path(folder, "config.yaml").read_text(encoding="utf-8", errors="replace")
-            if name in f"\n{text}".partition("\nteacher:")[2]:
-                found.append(Path(folder))
+        if CONFIG in files and Path(folder).name != name and name in _teacher_text(Path(folder, CONFIG)):
+            found.append(Path(folder))
     return found
+
+
+def _teacher_text(config: Path) -> str:
+    """What a configuration has from its teacher on; nothing where it cannot be read."""
+    try:
+        text = read_bounded(config, MAX_BYTES, error=CheckpointError).decode("utf-8", "replace")
+    except CheckpointError:
+        return ""
+    return f"\n{text}".partition("\nteacher:")[2]
 
 
 def _take_away(path: Path, target: Path | None) -> None:
@@ -133,27 +141,43 @@ def _say(done: Sequence[dict[str, str | None]], root: Path, flags: Flags) -> Non
         sys.stdout.write(escape_controls(f"bring back: kd runs restore {shlex.join(words)}") + "\n")
 
 
-def restore(names: Sequence[str], root: Path) -> int:
-    """Bring runs back from the trash.
+def restore(names: Sequence[str], root: Path, flags: Flags) -> int:
+    """Bring runs back from the trash, all of them or none.
+
+    Args:
+        names: What they are called.
+        root: The output directory.
+        flags: With ``json`` there is one document, with ``dry_run`` nothing is changed.
 
     Raises:
         UsageError: None is there of that name.
         MachineError: Its place is taken.
     """
-    trash = root / TRASH
-    there = [path for pattern in ("*/*", "*/*/*", "*/*/*/*") for path in sorted(trash.glob(pattern))]
-    runs = [path for path in there if _is_whole(path, trash)]
-    for name in names:
-        found = [path for path in runs if name in (path.name, "/".join(path.relative_to(trash).parts[1:]))]
-        if len(found) != 1:
-            fix = f"in the trash: {', '.join(path.name for path in runs[:5]) or 'nothing'}"
-            raise UsageError(f"{len(found)} runs in {trash} are called {name!r}", where=name, fix=fix)
-        place = root / found[0].relative_to(trash)
+    found = [_in_trash(name, root / TRASH) for name in dict.fromkeys(names)]
+    places = [root / path.relative_to(root / TRASH) for path in found]
+    for place in places:
         if place.exists():
             raise MachineError(f"{place.name} exists already", where=str(place), fix="move it first")
-        make_directory(place.parent)
-        with translated(place):
-            os.rename(found[0], place)
-            fsync_directory(place.parent)
-        sys.stdout.write(escape_controls(f"{place} is back").replace("\n", " ") + "\n")
+    for path, place in zip(found, places, strict=True):
+        if not flags.dry_run:
+            make_directory(place.parent)
+            with translated(place):
+                os.rename(path, place)
+                fsync_directory(place.parent)
+    if flags.json:
+        content = {"schema": 1, "restored": [str(place) for place in places], "dry_run": flags.dry_run}
+        sys.stdout.write(json.dumps(content, indent=2) + "\n")
+    else:
+        said = "would be back" if flags.dry_run else "is back"
+        sys.stdout.write("".join(escape_controls(f"{place} {said}").replace("\n", " ") + "\n" for place in places))
     return 0
+
+
+def _in_trash(name: str, trash: Path) -> Path:
+    there = [path for pattern in ("*/*", "*/*/*", "*/*/*/*") for path in sorted(trash.glob(pattern))]
+    runs = [path for path in there if _is_whole(path, trash)]
+    found = [path for path in runs if name in (path.name, "/".join(path.relative_to(trash).parts[1:]))]
+    if len(found) != 1:
+        fix = f"in the trash: {', '.join(path.name for path in runs[:5]) or 'nothing'}"
+        raise UsageError(f"{len(found)} runs in {trash} are called {name!r}", where=name, fix=fix)
+    return found[0]

@@ -69,6 +69,13 @@ class Removed(Output):
     dry_run: bool
 
 
+class Restored(Output):
+    """``kd runs restore RUN ... --json``: where they are again."""
+
+    restored: list[str]
+    dry_run: bool
+
+
 class Spread(Result):
     """Mean and sample standard deviation of ``n`` runs; the latter is null of one."""
 

@@ -66,6 +66,17 @@ def test_one_document_on_stdout_that_fits_its_schema(tree: Path, capsys: Capture
     assert faults(name, json.loads(capsys.readouterr().out)) == []
 
 
+def test_what_is_brought_back_fits_too(tree: Path, capsys: Capture) -> None:
+    (student,) = (tree / "distill-student").iterdir()
+    assert main(["runs", "rm", student.name]) == 0
+    capsys.readouterr()
+    for words in (["--dry-run"], []):
+        assert not student.exists()
+        assert main(["runs", "restore", student.name, "--json", *words]) == 0
+        assert faults("runs-restore", json.loads(capsys.readouterr().out)) == []
+    assert student.exists()
+
+
 def test_broken_and_unfinished_runs_fit_as_well(tree: Path, capsys: Capture) -> None:
     (student,) = (tree / "distill-student").iterdir()
     (student / "summary.json").write_text("{")

@@ -27,6 +27,8 @@ def test_of_a_run_a_baseline_a_job_and_a_sweep(tree: Path, capsys: Capture) -> N
     (student,) = (tree / "distill-student").iterdir()
     (sweep,) = (tree / "sweeps").iterdir()
     places = [student, student / "baseline", sweep / "03", sweep]
+    assert main(["report", str(student), "--dry-run"]) == 0
+    assert capsys.readouterr().out == f"{student} is finished; nothing was written\n"
     assert not list(tree.rglob("report.html"))
     assert main(["report", *map(str, places)]) == 0
     assert capsys.readouterr().out.splitlines() == [f"{place}/report.html" for place in places]
