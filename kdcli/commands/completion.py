@@ -18,9 +18,11 @@ from kdcli.commands.run_entries import FILTERS, KINDS, ORDERS, STATUSES
 from kdcli.errors import UsageError
 
 _RUN_KEYS = {"teacher": ("train-teacher",), "run": ("train-teacher", "distill-student")}
-_RESUMABLE = ("train-teacher", "distill-student", "sweeps", "search", "studies")
-_LISTED = ("runs", "compare", "report", "verify", "resume")
+_RESUMABLE = ("train-teacher", "distill-student", "sweeps", "search")
 _SEARCHABLE = ("train-teacher", "distill-student")
+_OUTPUTS = Path("outputs")
+_TAKE_RUNS = ("runs", "compare", "report", "verify")
+_ANY = (*_RESUMABLE, "studies")
 _MOST_RUNS = 50
 
 BASH = r"""# kd's tab completion for bash: eval "$(kd completion bash)"
@@ -110,7 +112,7 @@ def _possible(word: str, before: list[str], command: Command | None) -> Iterable
         return _settings(command, word, before)
     if command.name == "search":
         return _search(word, before)
-    if command.name in _LISTED:
+    if command.name in _TAKE_RUNS:
         return _named(command.name, word, before)
     return _arguments(command.name)
 
@@ -120,7 +122,7 @@ def _named(command: str, word: str, before: list[str]) -> Iterable[str]:
     root = _root(before)
     key, equals, _ = word.partition("=")
     if command == "runs" and "restore" in before:
-        return [name for kind in (*_RESUMABLE, "evaluate") for name in _names(root / ".trash", kind)]
+        return [name for kind in (*_ANY, "evaluate") for name in _names(root / ".trash", kind)]
     if command == "runs" and "rm" not in before:
         own = ["rm", "restore"] if before[-1] == "runs" else []
         return (
@@ -128,7 +130,7 @@ def _named(command: str, word: str, before: list[str]) -> Iterable[str]:
         )
     if "/" in word:
         return _jobs(word, root)
-    return ["latest", *runs(_RESUMABLE, root)]
+    return ["latest", *runs(_ANY, root)]
 
 
 def _filter_values(key: str, word: str) -> list[str]:
@@ -149,20 +151,22 @@ def _jobs(word: str, root: Path) -> list[str]:
 def _root(before: list[str]) -> Path:
     """Where the line says that runs are."""
     given = [word.partition("=")[2] for word in before if word.startswith("output_dir=")]
-    return Path(given[-1] if given and given[-1] else "outputs")
+    return Path(given[-1] if given and given[-1] else _OUTPUTS)
 
 
 def _arguments(command: str) -> Iterable[str]:
     """What may follow a command that takes no settings."""
     match command:
+        case "doctor":
+            return ["output_dir="]
         case "help":
             return [*COMMANDS, "exit-codes"]
         case "completion":
             return _SCRIPTS
         case "study":
             return options("study")
-        case "doctor":
-            return ["output_dir="]
+        case "resume":
+            return ["latest", *runs(_RESUMABLE)]
     return []
 
 
@@ -206,7 +210,7 @@ def _config_dirs(words: list[str]) -> list[Path]:
     return [Path(name) for name in named]
 
 
-def runs(kinds: Iterable[str], root: Path) -> list[str]:
+def runs(kinds: Iterable[str], root: Path = _OUTPUTS) -> list[str]:
     """The newest runs of these kinds under an output directory, by name, the newest first; then the studies."""
     found = [name for kind in kinds if kind != "studies" for name in _names(root, kind)]
     return [*sorted(found, reverse=True)[:_MOST_RUNS], *(_names(root, "studies") if "studies" in kinds else ())]

@@ -107,16 +107,16 @@ CHOICES = {
     "--progress": ("auto", "rich", "plain", "none"),
     "--cfg": ("job", "hydra", "all"),
     "--info": ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
-    "--format": ("table", "md", "csv", "json", "latex"),
 }
 _WITH_VALUE = {"--progress", "--cfg", "--package", "--config-dir", "--config-name"}
-_WITH_VALUE |= {"--limit", "--last", "--pivot", "--format"}
 _REFUSED = {
     "--experimental-rerun": ("it loads a pickle, which can run any code", "use kd resume RUN"),
     "--config-path": ("kd's own configuration is always needed", "add yours with --config-dir DIR"),
     "--run": ("a single run is what happens without -m", "leave it out"),
     "--shell-completion": ("kd has its own", "use kd completion bash"),
 }
+CHOICES["--format"] = ("table", "md", "csv", "json", "latex")
+_WITH_VALUE |= {"--limit", "--last", "--pivot", "--format"}
 
 
 def parse_line(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Line:

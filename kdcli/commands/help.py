@@ -31,11 +31,6 @@ Exit codes
   130  Ctrl-C
   143  SIGTERM
 """
-_SEARCHED = """\
-Values to search: key=a,b,c  key=interval(low,high)  key=int(interval(low,high))  key=range(start,stop,step)
-  key=tag(log,interval(low,high)) on a logarithmic scale; in quotes, for the shell
-  keys: any of COMMAND's (kd COMMAND --help); those with one value are the same in all trials
-"""
 _RUNS = """\
 Filters: a list a,b takes any of them; * and ? stand for other letters
   command=   train-teacher, distill-student, evaluate, sweeps, search or studies
@@ -50,6 +45,11 @@ _COMPARED = """\
 Keys
   metric=    what --pivot shows: val_top1 (without it, where all have it), test_top1, test_errors, ...
   output_dir=outputs
+"""
+_SEARCHED = """\
+Values to search: key=a,b,c  key=interval(low,high)  key=int(interval(low,high))  key=range(start,stop,step)
+  key=tag(log,interval(low,high)) on a logarithmic scale; in quotes, for the shell
+  keys: any of COMMAND's (kd COMMAND --help); those with one value are the same in all trials
 """
 _FOOT = "Exit code 0: done; 2: wrong usage or configuration; the others: kd help exit-codes\n"
 
@@ -99,13 +99,10 @@ def show_command(command: Command, hydra_flags: list[str]) -> int:
         parts += [_keys(primary), *_groups(primary)]
     if command.name == "search":
         parts += [_keys(scan(conf_dir() / "search.yaml")), _SEARCHED]
-    if command.name == "runs":
-        parts.append(_RUNS)
-    if command.name == "compare":
-        parts.append(_COMPARED)
     if command.name == "study":
         parts.append(_wrapped("Studies", options("study")))
     taken = HYDRA if command.composed else {name: HYDRA[name] for name in command.hydra_flags}
+    parts += [text for name, text in (("runs", _RUNS), ("compare", _COMPARED)) if name == command.name]
     special = {name: SPECIAL[name] for name in command.flags}
     rows = _flag_rows({**special, **OWN, **taken})
     parts += [_table("Flags", rows), _FOOT]

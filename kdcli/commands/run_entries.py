@@ -22,6 +22,7 @@ KINDS = ("train-teacher", "distill-student", "evaluate", "sweeps", "search", "st
 STATUSES = ("finished", "running", "created", "interrupted", "failed", "diverged", "broken")
 FILTERS = ("command", "status", "model", "dataset", "teacher", "label", "sweep")
 ORDERS = ("started", "top1", "difference", "time", "id", "model")
+_NO_RUNS = ("targets",)
 RECORD = "run.json"
 _STAMP = re.compile(r"(\d{8}T\d{6})Z-")
 
@@ -65,8 +66,13 @@ def find_entries(root: Path, *, jobs: bool) -> list[Entry]:
     Args:
         root: The directory; one that does not exist holds none.
         jobs: The jobs of sweeps as well.
+
+    In a folder that is none of `KINDS`, what has no run.json is something else, and no damaged run.
     """
     found = [_entry(path, name, kind) for kind in KINDS for name, path in _places(root / kind, kind, jobs)]
+    for kind in set(_directories(root)) - {*KINDS, *_NO_RUNS}:
+        places = _places(root / kind, kind, jobs)
+        found += [_entry(path, name, kind) for name, path in places if os.path.lexists(path / RECORD)]
     return sorted(found, key=lambda entry: (entry.started, entry.name), reverse=True)
 
 
@@ -82,13 +88,14 @@ def _places(folder: Path, kind: str, jobs: bool) -> Iterator[tuple[str, Path]]:
 
 
 def _studies(path: Path, name: str) -> Iterator[tuple[str, Path]]:
-    """The runs of a study, whose name may be in two parts."""
+    """The runs of a study, whose name may be in two parts; a folder without a file is no damaged one."""
     for each in _directories(path):
-        deeper = [inner for inner in _directories(path / each) if os.path.lexists(path / each / inner / RECORD)]
-        if deeper and not os.path.lexists(path / each / RECORD):
-            yield from ((f"{name}/{each}/{inner}", path / each / inner) for inner in deeper)
-        else:
-            yield f"{name}/{each}", path / each
+        inside = path / each
+        deeper = [inner for inner in _directories(inside) if os.path.lexists(inside / inner / RECORD)]
+        if deeper and not os.path.lexists(inside / RECORD):
+            yield from ((f"{name}/{each}/{inner}", inside / inner) for inner in deeper)
+        elif any(not file.is_dir() for file in inside.iterdir()):
+            yield f"{name}/{each}", inside
 
 
 def _directories(folder: Path) -> list[str]:
@@ -105,6 +112,8 @@ def _entry(path: Path, name: str, kind: str) -> Entry:
         for key in ("id", "command", "status", "host"):
             typed(record, key, str, RECORD)
         typed(record, "smoke", bool, RECORD)
+        if record["command"] != kind and not (kind == "sweeps" and "/" in name):
+            raise CheckpointError(f"{RECORD}: a {ascii(record['command'])[:40]} among {kind}")
         started = moment(typed(record, "started", str, RECORD))
         return Entry(path, name, kind, record, started, _status(path, record))
     except CheckpointError as problem:

@@ -60,7 +60,7 @@ def _facts(entry: Entry, root: Path) -> Facts:
             return _of_evaluation(entry.path / "evaluation.json") if finished else {}
         case name if name in TRAININGS:
             return _of_training(_summary(entry.path), root) if finished else _of_config(entry.path, root)
-    raise CheckpointError(f"{ascii(entry.command)[:40]} is no command of kd")
+    return _of_training(_summary(entry.path), root) if (entry.path / SUMMARY).exists() else {}
 
 
 def _summary(path: Path) -> Mapping[str, Any]:
