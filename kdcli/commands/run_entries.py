@@ -94,7 +94,7 @@ def _studies(path: Path, name: str) -> Iterator[tuple[str, Path]]:
         deeper = [inner for inner in _directories(inside) if os.path.lexists(inside / inner / RECORD)]
         if deeper and not os.path.lexists(inside / RECORD):
             yield from ((f"{name}/{each}/{inner}", inside / inner) for inner in deeper)
-        elif any(not file.is_dir() for file in inside.iterdir()):
+        elif _has_files(inside):
             yield f"{name}/{each}", inside
 
 
@@ -104,6 +104,13 @@ def _directories(folder: Path) -> list[str]:
             return [entry.name for entry in entries if entry.name[0] != "." and entry.is_dir()]
     except OSError:
         return []
+
+
+def _has_files(folder: Path) -> bool:
+    try:
+        return any(not entry.is_dir() for entry in folder.iterdir())
+    except OSError:
+        return False
 
 
 def _entry(path: Path, name: str, kind: str) -> Entry:
