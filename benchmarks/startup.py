@@ -1,4 +1,4 @@
-"""How long people wait: help, a refused value, ``--cfg job``, completion, and a training's first step.
+"""How long people wait: help, a refused value, ``--cfg job``, completion, a list of runs, a training's first step.
 
 Wall time of new processes, interleaved, with the bytecode compiled as an installation has it. The first step is that
 of a ``--smoke`` run without validation: the line that ends its only epoch, of two steps, is written a little later.
@@ -6,9 +6,11 @@ of a ``--smoke`` run without validation: the line that ends its only epoch, of t
 
 from __future__ import annotations
 
+import shutil
 import statistics
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from benchmarks.side_by_side import Course, Findings, Target, interleave, main, summarised
 from benchmarks.workshop import Workshop, kd_command
@@ -19,6 +21,7 @@ ASKED = {
     "a refused value": 0.7,
     "--cfg job": 0.7,
     "completion": 0.3,
+    "kd runs of 1,000": 0.5,
     "first step of train-teacher": 4.0,
     "first step of distill-student": 4.0,
 }
@@ -54,11 +57,23 @@ def _ways(shop: Workshop) -> dict[str, Callable[[], float]]:
         PASS: whole(sys.executable, "-c", "pass"),
         "kd --help": whole(*kd, "--help"),
         "completion": whole(*kd, "__complete", "kd distill-student model="),
+        "kd runs of 1,000": whole(*kd, "runs", f"output_dir={_thousand_runs(shop, teacher)}"),
         "--cfg job": whole(*kd, "distill-student", "--cfg", "job"),
         "a refused value": whole(*kd, "train-teacher", "optimizer.lr=-1", code=2),
         "first step of train-teacher": first_step("train-teacher"),
         "first step of distill-student": first_step("distill-student", f"teacher={teacher}", "baseline=false"),
     }
+
+
+def _thousand_runs(shop: Workshop, run: Path) -> Path:
+    """An output directory with what a list of runs reads, a thousand times."""
+    root = shop.root / "thousand"
+    for number in range(1000):
+        copy = root / "train-teacher" / f"20260101T{number:06}Z-abcd"
+        copy.mkdir(parents=True)
+        for name in ("run.json", "summary.json"):
+            shutil.copyfile(run / name, copy / name)
+    return root
 
 
 if __name__ == "__main__":

@@ -91,15 +91,21 @@ def _dispatch(line: Line) -> int:
         from kdcli.commands.help import show_command
 
         return show_command(command, line.hydra)
+    _check_taken(line.special, command, command.flags)
     if command.composed:
         from kdcli.commands.hydra_app import run_hydra
 
         return run_hydra(command.name, [*arguments, *line.hydra], line.flags)
-    for flag in (given.partition("=")[0] for given in line.hydra):
-        if flag not in command.hydra_flags:
-            raise UsageError(f"kd {command.name} does not take {flag}", where=flag, fix=f"see kd {command.name} --help")
-    code: int = import_module(f"kdcli.commands.{command.module}").run([*arguments, *line.hydra], line.flags)
+    _check_taken(line.hydra, command, command.hydra_flags)
+    words = [*arguments, *line.hydra, *line.special]
+    code: int = import_module(f"kdcli.commands.{command.module}").run(words, line.flags)
     return code
+
+
+def _check_taken(given: list[str], command: Command, taken: tuple[str, ...]) -> None:
+    for flag in (word.partition("=")[0] for word in given):
+        if flag not in taken:
+            raise UsageError(f"kd {command.name} does not take {flag}", where=flag, fix=f"see kd {command.name} --help")
 
 
 def _command(name: str) -> Command:

@@ -17,6 +17,7 @@ class Command:
         examples: Three lines to paste, each with what it does.
         composed: Its settings are composed by Hydra from ``conf/`` and ``key=value`` overrides.
         hydra_flags: Those of Hydra's flags that it takes though it is not composed as a whole.
+        flags: Those of its own that not all commands take.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Command:
     examples: tuple[tuple[str, str], ...]
     composed: bool = False
     hydra_flags: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
 
     @property
     def config_name(self) -> str:
@@ -101,6 +103,41 @@ _ALL = (
             ),
         ),
         hydra_flags=("--config-dir", "--config-name"),
+    ),
+    Command(
+        "runs",
+        "runs",
+        "list runs, sweeps, searches and studies; rm, restore: take a run away, and bring it back",
+        "[rm RUN ... | restore RUN ...] [key=value ...]",
+        (
+            ("kd runs", "the newest 20"),
+            ("kd runs command=distill-student model=mlp_* sort=top1 -n 5", "the five best small students"),
+            ("kd runs rm RUN", "into the trash of the output directory; kd runs restore RUN brings it back"),
+        ),
+        flags=("--all", "--limit", "--purge", "--force"),
+    ),
+    Command(
+        "compare",
+        "compare",
+        "compare runs: what differs in their settings, and what came of it, over seeds",
+        "RUN RUN ... | SWEEP | --last N",
+        (
+            ("kd compare RUN RUN", "two runs side by side"),
+            ("kd compare SWEEP --pivot temperature:alpha", "the jobs of a sweep as a grid"),
+            ("kd compare --last 5 --format md", "the newest five, as a table for a README"),
+        ),
+        flags=("--last", "--pivot", "--format"),
+    ),
+    Command(
+        "report",
+        "report",
+        "write figures and report.html of a run, job, member, baseline, sweep or study, and print its path",
+        "RUN",
+        (
+            ("kd report latest", "the newest finished training"),
+            ("kd report SWEEP/03", "a job of a sweep"),
+            ("kd report outputs/studies/quickstart/STUDY", "a study, by its directory"),
+        ),
     ),
     Command(
         "resume",

@@ -14,11 +14,15 @@ from kdcli.commands import COMMANDS, Command
 from kdcli.commands.conf_files import conf_dir, keys_of, options, scan
 from kdcli.commands.flags import CHOICES, HYDRA, OWN, SHORT, Flags
 from kdcli.commands.nearest import did_you_mean
+from kdcli.commands.run_entries import FILTERS, KINDS, ORDERS, STATUSES
 from kdcli.errors import UsageError
 
 _RUN_KEYS = {"teacher": ("train-teacher",), "run": ("train-teacher", "distill-student")}
 _RESUMABLE = ("train-teacher", "distill-student", "sweeps", "search")
 _SEARCHABLE = ("train-teacher", "distill-student")
+_OUTPUTS = Path("outputs")
+_TAKE_RUNS = ("runs", "compare", "report", "verify")
+_ANY = (*_RESUMABLE, "studies")
 _MOST_RUNS = 50
 
 BASH = r"""# kd's tab completion for bash: eval "$(kd completion bash)"
@@ -97,19 +101,64 @@ def _possible(word: str, before: list[str], command: Command | None) -> Iterable
         name = word.partition("=")[0]
         return [f"{name}={choice}" for choice in CHOICES.get(name, ())]
     if word.startswith("-"):
-        return [*OWN, *(HYDRA if command is None or command.composed else command.hydra_flags)]
+        return [
+            *(command.flags if command else ()),
+            *OWN,
+            *(HYDRA if command is None or command.composed else command.hydra_flags),
+        ]
     if command is None:
         return COMMANDS
     if command.composed:
         return _settings(command, word, before)
     if command.name == "search":
         return _search(word, before)
+    if command.name in _TAKE_RUNS:
+        return _named(command.name, word, before)
     return _arguments(command.name)
+
+
+def _named(command: str, word: str, before: list[str]) -> Iterable[str]:
+    """What may follow a command that takes RUNs."""
+    root = _root(before)
+    key, equals, _ = word.partition("=")
+    if command == "runs" and "restore" in before:
+        return [name for kind in (*_ANY, "evaluate") for name in _names(root / ".trash", kind)]
+    if command == "runs" and "rm" not in before:
+        own = ["rm", "restore"] if before[-1] == "runs" else []
+        return (
+            _filter_values(key, word) if equals else [*own, *(f"{name}=" for name in (*FILTERS, "sort", "output_dir"))]
+        )
+    if "/" in word:
+        return _jobs(word, root)
+    return ["latest", *runs(_ANY, root)]
+
+
+def _filter_values(key: str, word: str) -> list[str]:
+    """What a filter of ``kd runs`` can be, behind what is written already."""
+    known: dict[str, Iterable[str]] = {"status": STATUSES, "command": KINDS, "sort": ORDERS}
+    values = known.get(key, options(key) if key in ("model", "dataset") else ())
+    start = word[: max(word.rfind(","), word.find("=")) + 1]
+    return [start + value for value in values]
+
+
+def _jobs(word: str, root: Path) -> list[str]:
+    """The jobs of a sweep whose name and a slash are written, or the studies of that name."""
+    name = word.rpartition("/")[0]
+    inside = [f"{name}/{job}" for job in _names(root / "sweeps", name) if job.isdigit()]
+    return [*sorted(inside), *_names(root, "studies")] if ".." not in name else []
+
+
+def _root(before: list[str]) -> Path:
+    """Where the line says that runs are."""
+    given = [word.partition("=")[2] for word in before if word.startswith("output_dir=")]
+    return Path(given[-1] if given and given[-1] else _OUTPUTS)
 
 
 def _arguments(command: str) -> Iterable[str]:
     """What may follow a command that takes no settings."""
     match command:
+        case "doctor":
+            return ["output_dir="]
         case "help":
             return [*COMMANDS, "exit-codes"]
         case "completion":
@@ -138,7 +187,7 @@ def _settings(command: Command, word: str, before: list[str]) -> list[str]:
     more = _config_dirs(before)
     if equals:
         start = f"{key}={value[: max(value.rfind(','), value.rfind('[')) + 1]}"
-        return [start + choice for choice in _values(key, more)]
+        return [start + choice for choice in _values(key, more, word[len(start) :], _root(before))]
     chosen = dict(setting.split("=", 1) for setting in before if "=" in setting and not setting.startswith("-"))
     keys = [key for key in keys_of(command.config_name, chosen) if not key.endswith(".kind")]
     if "." in word:
@@ -149,9 +198,9 @@ def _settings(command: Command, word: str, before: list[str]) -> list[str]:
     return [*(f"{key}=" for key in plain), *(f"{name}." for name in inner)]
 
 
-def _values(key: str, more: list[Path]) -> list[str]:
+def _values(key: str, more: list[Path], written: str, root: Path) -> list[str]:
     if key in _RUN_KEYS:
-        return ["latest", *runs(_RUN_KEYS[key])]
+        return _jobs(written, root) if "/" in written else ["latest", *runs(_RUN_KEYS[key], root)]
     return options(key, *more)
 
 
@@ -161,13 +210,19 @@ def _config_dirs(words: list[str]) -> list[Path]:
     return [Path(name) for name in named]
 
 
-def runs(kinds: Iterable[str]) -> list[str]:
-    """The newest runs under ``outputs/`` of these kinds, by name, the newest first."""
-    found: list[str] = []
-    for kind in kinds:
-        try:
-            with os.scandir(Path("outputs") / kind) as entries:
-                found += [entry.name for entry in entries if os.path.exists(Path(entry.path, "run.json"))]
-        except OSError:
-            continue
-    return sorted(found, reverse=True)[:_MOST_RUNS]
+def runs(kinds: Iterable[str], root: Path = _OUTPUTS) -> list[str]:
+    """The newest runs of these kinds under an output directory, by name, the newest first; then the studies."""
+    found = [name for kind in kinds if kind != "studies" for name in _names(root, kind)]
+    return [*sorted(found, reverse=True)[:_MOST_RUNS], *(_names(root, "studies") if "studies" in kinds else ())]
+
+
+def _names(root: Path, kind: str) -> list[str]:
+    """The runs of a kind; a study is called by its name and its directory."""
+    if kind == "studies":
+        names = [path.parent.relative_to(root / kind) for path in sorted((root / kind).glob("*/*/run.json"))]
+        return [str(name) for name in names]
+    try:
+        with os.scandir(root / kind) as entries:
+            return [entry.name for entry in entries if os.path.exists(Path(entry.path, "run.json"))]
+    except OSError:
+        return []

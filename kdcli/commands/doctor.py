@@ -42,9 +42,8 @@ def run(args: list[str], flags: Flags) -> int:
     checks = list(examine(Path(args[-1].partition("=")[2] if args else "outputs")))
     bad = [check for check in checks if check.fix is not None]
     if flags.json:
-        sys.stdout.write(
-            json.dumps({"healthy": not bad, "checks": [asdict(check) for check in checks]}, indent=2) + "\n"
-        )
+        content = {"schema": 1, "healthy": not bad, "checks": [asdict(check) for check in checks]}
+        sys.stdout.write(json.dumps(content, indent=2) + "\n")
         return MachineError.exit_code if bad else 0
     sys.stdout.write("".join(map(_line, checks)))
     if bad:

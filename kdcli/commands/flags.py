@@ -45,6 +45,7 @@ class Line:
     Args:
         words: Everything that is no flag: the command first.
         hydra: Hydra's own flags in their long form, each with its value in the same word.
+        special: Flags that only some commands take, in the same form.
         flags: How the command behaves.
         help: ``--help`` was asked for.
         version: ``--version`` was asked for.
@@ -52,6 +53,7 @@ class Line:
 
     words: list[str] = field(default_factory=list)
     hydra: list[str] = field(default_factory=list)
+    special: list[str] = field(default_factory=list)
     flags: Flags = field(default_factory=Flags)
     help: bool = False
     version: bool = False
@@ -78,7 +80,17 @@ HYDRA = {
     "--info": "how the configuration is found: all, config, defaults, defaults-tree, plugins, searchpath",
     "--hydra-help": "Hydra's own help",
 }
+SPECIAL = {
+    "--all": "also smoke runs, evaluations, and the jobs of sweeps",
+    "--limit": "how many at most; 0: all",
+    "--last": "the newest N finished trainings",
+    "--pivot": "a grid of means: ROWS:COLUMNS, such as temperature:alpha",
+    "--format": "table, md, csv, json or latex",
+    "--purge": "delete for good, without the trash",
+    "--force": "also a teacher that other runs name",
+}
 SHORT = {
+    "-n": "--limit",
     "-h": "--help",
     "-q": "--quiet",
     "-m": "--multirun",
@@ -103,6 +115,8 @@ _REFUSED = {
     "--run": ("a single run is what happens without -m", "leave it out"),
     "--shell-completion": ("kd has its own", "use kd completion bash"),
 }
+CHOICES["--format"] = ("table", "md", "csv", "json", "latex")
+_WITH_VALUE |= {"--limit", "--last", "--pivot", "--format"}
 
 
 def parse_line(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Line:
@@ -132,7 +146,7 @@ def _take_flag(line: Line, word: str, rest: list[str]) -> None:
     if name in _REFUSED:
         reason, instead = _REFUSED[name]
         raise UsageError(f"{name} is not taken: {reason}", where=word, fix=instead)
-    if name not in OWN and name not in HYDRA:
+    if name not in OWN and name not in HYDRA and name not in SPECIAL:
         raise _unknown(name)
     if name in _WITH_VALUE and not equals:
         value = _next_value(name, rest)
@@ -141,8 +155,8 @@ def _take_flag(line: Line, word: str, rest: list[str]) -> None:
     elif name not in _WITH_VALUE and name != "--info" and equals:
         raise UsageError(f"{name} takes no value, got {value!r}", where=word, fix=f"write {name} alone")
     _check_choice(name, value)
-    if name in HYDRA:
-        line.hydra.append(f"{name}={value}" if value else name)
+    if name in HYDRA or name in SPECIAL:
+        (line.hydra if name in HYDRA else line.special).append(f"{name}={value}" if value else name)
     else:
         _set(line, name, value)
 
@@ -150,7 +164,7 @@ def _take_flag(line: Line, word: str, rest: list[str]) -> None:
 def _unknown(name: str) -> UsageError:
     from kdcli.commands.nearest import did_you_mean
 
-    known = [*OWN, *HYDRA]
+    known = [*OWN, *HYDRA, *SPECIAL]
     return UsageError(
         f"unknown flag {name!r}{did_you_mean(name, known)}",
         where=name,

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from kdcli.commands import COMMANDS, Command
 from kdcli.commands.conf_files import NUMERIC_GROUPS, Scan, conf_dir, options, scan
-from kdcli.commands.flags import HYDRA, OWN, SHORT, Flags
+from kdcli.commands.flags import HYDRA, OWN, SHORT, SPECIAL, Flags
 from kdcli.errors import UsageError
 
 WIDTH = 110
@@ -30,6 +30,21 @@ Exit codes
   7    a sweep finished with failed jobs
   130  Ctrl-C
   143  SIGTERM
+"""
+_RUNS = """\
+Filters: a list a,b takes any of them; * and ? stand for other letters
+  command=   train-teacher, distill-student, evaluate, sweeps, search or studies
+  status=    finished, running, created, interrupted, failed, diverged or broken
+  model= dataset= teacher= label=    teacher is a run's name or a network's
+  sweep=     a sweep's name: its jobs
+  sort=      started, top1, difference, time: the newest, best or longest first; id, model: from A to Z
+             a minus turns it round: sort=-top1
+  output_dir=outputs
+"""
+_COMPARED = """\
+Keys
+  metric=    what --pivot shows: val_top1 (without it, where all have it), test_top1, test_errors, ...
+  output_dir=outputs
 """
 _SEARCHED = """\
 Values to search: key=a,b,c  key=interval(low,high)  key=int(interval(low,high))  key=range(start,stop,step)
@@ -87,7 +102,9 @@ def show_command(command: Command, hydra_flags: list[str]) -> int:
     if command.name == "study":
         parts.append(_wrapped("Studies", options("study")))
     taken = HYDRA if command.composed else {name: HYDRA[name] for name in command.hydra_flags}
-    rows = _flag_rows({**OWN, **taken})
+    parts += [text for name, text in (("runs", _RUNS), ("compare", _COMPARED)) if name == command.name]
+    special = {name: SPECIAL[name] for name in command.flags}
+    rows = _flag_rows({**special, **OWN, **taken})
     parts += [_table("Flags", rows), _FOOT]
     sys.stdout.write("\n".join(parts))
     return 0

@@ -25,7 +25,7 @@ def run(args: list[str], flags: Flags) -> int:
     """Run a study, or list them all where none is named."""
     names = [arg for arg in args if "=" not in arg]
     if not names:
-        return _list_studies()
+        return _list_studies(flags)
     if len(names) > 1:
         raise UsageError(f"one study at a time, got {', '.join(names)}", where="study", fix=f"kd study {names[0]}")
     path = find_study(names[0])
@@ -72,7 +72,11 @@ def read_study(path: Path) -> StudyFile:
     return convert(StudyFile, load_yaml(path, error=UsageError, follow=True), where=str(path))
 
 
-def _list_studies() -> int:
+def _list_studies(flags: Flags) -> int:
+    if flags.json:
+        studies = [{"name": name, "title": read_study(find_study(name)).title} for name in study_names()]
+        sys.stdout.write(json.dumps({"schema": 1, "studies": studies}, indent=2) + "\n")
+        return 0
     for name in study_names():
         sys.stdout.write(f"{name}\n    {read_study(find_study(name)).title}\n")
     sys.stdout.write("\nrun one with: kd study NAME [budget=smoke|short|full] [parameter=value ...]\n")

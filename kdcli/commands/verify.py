@@ -53,6 +53,7 @@ def _named(args: list[str], *, smoke: bool) -> Path:
 
 def _as_json(path: Path, audit: Audit) -> str:
     content = {
+        "schema": 1,
         "run": str(path),
         "whole": audit.whole,
         "files": audit.files,

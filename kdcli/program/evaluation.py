@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from kdcli.build import pick_device
 from kdcli.errors import DivergedError
 from kdcli.json_io import write_json_atomic
-from kdcli.metrics import confusion_matrix, measure, reliability_bins
+from kdcli.metrics import confusion_matrix, mcnemar, measure, reliability_bins
 from kdcli.models import count_bytes, count_macs, count_parameters
 from kdcli.program.finish import as_result
 from kdcli.program.latency import measure_latency
@@ -22,12 +23,20 @@ from kdcli.program.subjects import Exam, Part, Subject, load_exams, load_subject
 from kdcli.rundir import RunDir, create_run, describe_environment
 from kdcli.schema import Evaluate
 from kdcli.schema.model import model_label
-from kdcli.schema.results import EvaluatedRun, Evaluation, Latency, ReliabilityBin
+from kdcli.schema.results import EvaluatedRun, Evaluation, Latency, PairedTest, ReliabilityBin
 
 COMMAND = "evaluate"
 EVALUATION = "evaluation.json"
 LATENCY_BATCHES = (1, 256)
 _BATCH = 2000
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was found of a run, and which test examples it gets right, shape ``(N,)``."""
+
+    run: EvaluatedRun
+    right: Tensor
 
 
 @dataclass(frozen=True)
@@ -71,13 +80,23 @@ def evaluate(plan: Plan, manner: Manner) -> Evaluation:
             latency = _latency(subject, exam, brief=manner.smoke) if plan.config.latency else []
             measured.append(measure_run(subject, exam, teachers, latency))
         classes = list(plan.pairs[0][1].data.dataset.classes)
-        result = Evaluation(schema=1, run=str(home.path), classes=classes, runs=measured)
+        runs = [each.run for each in measured]
+        result = Evaluation(schema=1, run=str(home.path), classes=classes, runs=runs, paired=_paired(measured))
         write_json_atomic(home.path / EVALUATION, result.model_dump(by_alias=True))
         home.set_status("finished")
     return result
 
 
-def measure_run(subject: Subject, exam: Exam, teachers: PastTeachers, latency: list[Latency]) -> EvaluatedRun:
+def _paired(measured: Sequence[Measured]) -> list[PairedTest]:
+    """Every two runs, on the same test examples."""
+    tests = [(a, b, mcnemar(a.right, b.right)) for a, b in combinations(measured, 2)]
+    return [
+        PairedTest(a=a.run.run, b=b.run.run, only_a=test.only_a, only_b=test.only_b, p_value=test.p_value)
+        for a, b, test in tests
+    ]
+
+
+def measure_run(subject: Subject, exam: Exam, teachers: PastTeachers, latency: list[Latency]) -> Measured:
     """Everything that is reported of one run.
 
     Raises:
@@ -86,7 +105,7 @@ def measure_run(subject: Subject, exam: Exam, teachers: PastTeachers, latency: l
     teacher = teachers.answers(subject, exam)
     test, train = ask(subject, exam.test, "test"), ask(subject, exam.train, "training")
     labels, networks = exam.test.labels, [member.network for member in subject.members]
-    return EvaluatedRun(
+    found = EvaluatedRun(
         run=str(subject.run.path),
         command=subject.run.record.command,
         model=model_label(subject.card.model),
@@ -101,6 +120,7 @@ def measure_run(subject: Subject, exam: Exam, teachers: PastTeachers, latency: l
         reliability=[ReliabilityBin(**asdict(each)) for each in reliability_bins(test, labels)],
         confusion=confusion_matrix(test, labels).tolist(),
     )
+    return Measured(found, test.argmax(1) == labels)
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kdcli.report.tables import Cells, Column, table_lines
 from kdcli.report.text import clean, shorten, width_of, wrap
-from kdcli.report.units import count, decimals, milliseconds, percent, plural, points, size
+from kdcli.report.units import count, decimals, milliseconds, p_value, percent, plural, points, size
 
 if TYPE_CHECKING:
     from kdcli.schema.results import EvaluatedRun, Evaluation, ReliabilityBin, TestMeasures
@@ -53,7 +53,21 @@ def evaluation_table(evaluation: Evaluation, *, width: int) -> str:
         + _side_by_side(_calibration_rows(runs), runs, width),
         wrap("Most often confused on test (label as prediction: times)", width) + "\n" + _confusions(evaluation, width),
     ]
+    if evaluation.paired:
+        blocks.append(
+            wrap("McNemar's test of each two, on the same test examples", width) + "\n" + _paired(evaluation, width)
+        )
     return "\n\n".join(blocks)
+
+
+def _paired(evaluation: Evaluation, width: int) -> str:
+    numbers = {run.run: number for number, run in enumerate(evaluation.runs, 1)}
+    lines = [
+        f"{numbers[test.a]}, {numbers[test.b]}: {count(test.only_a)} only {numbers[test.a]} gets right, "
+        f"{count(test.only_b)} only {numbers[test.b]}, {p_value(test.p_value)}"
+        for test in evaluation.paired
+    ]
+    return "\n".join(wrap(line, width) for line in lines)
 
 
 def measure_rows(runs: Sequence[EvaluatedRun]) -> _Rows:

@@ -19,11 +19,13 @@ class Column:
         title: Its heading.
         priority: 0 is never dropped; of the others the highest goes first when the terminal is narrow.
         text: Names and sentences: aligned left, and shortened where nothing else helps. Numbers are aligned right.
+        whole: A text that is never shortened: what people paste.
     """
 
     title: str
     priority: int = 0
     text: bool = False
+    whole: bool = False
 
 
 Cells = Sequence[str | None]
@@ -78,7 +80,7 @@ def _dropped(shown: _Shown, width: int) -> _Shown:
 
 def _shortened(shown: _Shown, width: int) -> list[int]:
     widths = [_width(cells) for _, cells in shown]
-    texts = [index for index, (column, _) in enumerate(shown) if column.text]
+    texts = [index for index, (column, _) in enumerate(shown) if column.text and not column.whole]
     while texts and _total(widths) > width:
         widest = max(texts, key=widths.__getitem__)
         if widths[widest] <= _NARROWEST:

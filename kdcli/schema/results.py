@@ -77,7 +77,7 @@ class MembersSummary(Result):
 class Summary(Result):
     """``summary.json``: the result of a training. Seconds are wall-clock; ``parameters`` counts all members."""
 
-    schema_version: int = Field(default=SCHEMA, alias="schema")
+    schema_version: int = Field(default=SCHEMA, alias="schema", ge=SCHEMA, le=SCHEMA)
     command: str
     status: str
     run: str
@@ -154,10 +154,21 @@ class EvaluatedRun(Result):
     confusion: list[list[int]]
 
 
-class Evaluation(Result):
-    """``evaluation.json``: the runs of one ``kd evaluate``, side by side."""
+class PairedTest(Result):
+    """McNemar's exact test of two runs on the same test examples, of which ``only_a`` are right by ``a`` alone."""
 
-    schema_version: int = Field(default=SCHEMA, alias="schema")
+    a: str
+    b: str
+    only_a: int
+    only_b: int
+    p_value: float
+
+
+class Evaluation(Result):
+    """``evaluation.json``: the runs of one ``kd evaluate``, side by side, and each pair of them tested."""
+
+    schema_version: int = Field(default=SCHEMA, alias="schema", ge=SCHEMA, le=SCHEMA)
     run: str
     classes: list[str]
     runs: list[EvaluatedRun]
+    paired: list[PairedTest] = []

@@ -7,7 +7,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -61,3 +63,26 @@ def kd_lines() -> Callable[..., list[Outcome]]:
         return [Outcome(**{**outcome, "imported": tuple(outcome["imported"])}) for outcome in json.loads(done.stdout)]
 
     return run
+
+
+@pytest.fixture(scope="session")
+def run_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory whose outputs hold a teacher, a student, a sweep over two temperatures and two seeds, a run that
+    diverged, and a smoke run; shared, so copy it before you change anything in it."""
+    from kdcli.__main__ import main
+
+    root = tmp_path_factory.mktemp("tree")
+    tiny = ["model=mlp_30", "transfer.fraction=0.02", "epochs=2", "batch_size=32", "device=cpu", "--quiet"]
+    lines = [
+        (["train-teacher", *tiny], 0),
+        (["distill-student", "teacher=latest", "temperature=4", "alpha=0.9", *tiny], 0),
+        (["distill-student", "teacher=latest", "-m", "temperature=1,8", "seed=0,1", *tiny], 0),
+        (["train-teacher", "optimizer.lr=100", "optimizer=sgd", "lr_schedule=constant", *tiny], 5),
+        (["train-teacher", "--smoke", *tiny], 0),
+    ]
+    for line, code in lines:
+        out, err = StringIO(), StringIO()
+        with chdir(root), redirect_stdout(out), redirect_stderr(err), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["kd", *line])
+            assert main(line) == code, err.getvalue()
+    return root

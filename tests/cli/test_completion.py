@@ -58,6 +58,17 @@ def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("kd distill-student temperature.", ["temperature.value="]),
         ("kd distill-student temperature=3.3 temperature.", ["temperature.value="]),
         ("kd distill-student temperature=linear temperature.", ["temperature.start=", "temperature.end="]),
+        ("kd runs status=fin", ["status=finished"]),
+        ("kd runs status=finished,b", ["status=finished,broken"]),
+        ("kd runs comm", ["command="]),
+        ("kd runs model=resnet11", ["model=resnet110"]),
+        ("kd runs --al", ["--all"]),
+        ("kd runs r", ["rm", "restore"]),
+        ("kd compare --format ", ["table", "md", "csv", "json", "latex"]),
+        ("kd compare --pi", ["--pivot"]),
+        ("kd verify --pi", []),
+        ("kd doctor o", ["output_dir="]),
+        ("kd re", ["report", "resume"]),
         ("kd train-teacher teach", []),
         ("kd evaluate temp", []),
         ("", []),
@@ -82,12 +93,36 @@ def test_runs_follow_teacher_and_run_newest_first() -> None:
     assert candidates("kd evaluate run=") == [f"run={name}" for name in ["latest", *trainings]]
     assert candidates("kd evaluate run=[latest,20260104") == ["run=[latest,20260104_120000-cccc"]
     assert candidates("kd resume ") == ["latest", "20260105_120000-dddd", *trainings]
+    for command in ("compare", "report", "verify", "runs rm"):
+        assert candidates(f"kd {command} 20260105") == ["20260105_120000-dddd"]
+
+
+def test_jobs_follow_their_sweep_and_a_slash_and_runs_are_those_of_the_output_dir(outputs: Path) -> None:
+    sweep = outputs / "outputs" / "sweeps" / "20260105_120000-dddd"
+    for name in ("00", "01", "baselines"):
+        (sweep / name).mkdir()
+        (sweep / name / "run.json").touch()
+    jobs = ["20260105_120000-dddd/00", "20260105_120000-dddd/01"]
+    assert candidates("kd compare 20260105_120000-dddd/") == jobs
+    assert candidates("kd evaluate run=20260105_120000-dddd/01") == [f"run={jobs[1]}"]
+    (outputs / "outputs").rename(outputs / "elsewhere")
+    assert candidates("kd report 2026") == []
+    assert candidates("kd report output_dir=elsewhere 20260104") == ["20260104_120000-cccc"]
+
+
+def test_a_study_is_completed_by_its_name_and_directory_and_the_trash_by_what_is_in_it(outputs: Path) -> None:
+    for name in ("studies/quickstart/full-abcd", ".trash/train-teacher/20250101_120000-gone"):
+        (outputs / "outputs" / name).mkdir(parents=True)
+        (outputs / "outputs" / name / "run.json").touch()
+    assert candidates("kd report quick") == ["quickstart/full-abcd"]
+    assert candidates("kd runs restore ") == ["20250101_120000-gone"]
 
 
 def test_the_answer_needs_only_the_standard_library(kd: Callable[..., Any], kd_lines: Callable[..., list[Any]]) -> None:
-    (outcome,) = kd_lines([["__complete", "kd distill-student model=mlp_30"]])
-    assert (outcome.code, outcome.imported) == (0, ())
-    assert outcome.out.splitlines() == ["model=mlp_30", "model=mlp_300"]
+    lines = ["kd distill-student model=mlp_30", "kd runs status=", "kd compare ", "kd report x/"]
+    outcomes = kd_lines([["__complete", line] for line in lines])
+    assert {(outcome.code, outcome.imported) for outcome in outcomes} == {(0, ())}
+    assert outcomes[0].out.splitlines() == ["model=mlp_30", "model=mlp_300"]
     assert kd("__complete").code == 0
 
 
@@ -185,6 +220,18 @@ def shell(request: pytest.FixtureRequest, with_kd_on_the_path: dict[str, str]) -
     assert "ready" in shell.wait_for("ready")
     yield shell
     shell.close()
+
+
+def test_tab_completes_a_filter_and_a_run_in_a_terminal(shell: _Shell, tmp_path: Path) -> None:
+    run = tmp_path / "outputs" / "train-teacher" / "20260102T030405Z-abcd"
+    run.mkdir(parents=True)
+    (run / "run.json").touch()
+    shell.type(f"cd {tmp_path}; echo the''re\n")
+    assert "there" in shell.wait_for("there")
+    shell.type("kd runs status=interr\t")
+    assert "status=interrupted" in shell.wait_for("status=interrupted")
+    shell.type("\x15kd compare 20260\t")  # ^U: what was typed is gone
+    assert run.name in shell.wait_for(run.name)
 
 
 def test_tab_completes_an_option_in_a_terminal(shell: _Shell) -> None:

@@ -38,6 +38,9 @@ REFUSED = {
     "completion tcsh": "bash|zsh|fish",
     "completion": "bash|zsh|fish",
     "help distill-studnt": "did you mean 'distill-student'?",
+    "train-teacher --pivot=a:b": "kd train-teacher does not take --pivot",
+    "runs --last 5": "kd runs does not take --last",
+    "runs -n": "--limit needs a value",
     "study -m": "kd study does not take --multirun",
 }
 

@@ -1,0 +1,304 @@
+"""``kd runs``: what is listed, in what order, how fast, and what becomes of damage; ``rm`` and ``restore``."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kdcli.__main__ import main
+from kdcli.commands.run_entries import ORDERS
+from kdcli.commands.run_filters import _KEYS
+from kdcli.report.text import width_of
+
+pytestmark = pytest.mark.xdist_group("runs")
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def tree(run_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the tree, which is the working directory."""
+    shutil.copytree(run_tree / "outputs", tmp_path / "outputs")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    return tmp_path / "outputs"
+
+
+def listed(capsys: Capture, *args: str) -> list[dict[str, Any]]:
+    capsys.readouterr()
+    assert main(["runs", *args, "--json"]) == 0
+    runs = json.loads(capsys.readouterr().out)["runs"]
+    assert isinstance(runs, list)
+    return runs
+
+
+def only(folder: Path) -> Path:
+    (path,) = [each for each in folder.iterdir() if not each.name.startswith(".")]
+    return path
+
+
+def student(tree: Path) -> Path:
+    return only(tree / "distill-student")
+
+
+def edit(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_runs_and_sweeps_are_listed_newest_first_without_smoke_runs_and_jobs(tree: Path, capsys: Capture) -> None:
+    runs = listed(capsys)
+    assert [run["command"] for run in runs] == ["train-teacher", "sweeps", "distill-student", "train-teacher"]
+    assert [run["status"] for run in runs] == ["diverged", "finished", "finished", "finished"]
+    assert [run["started"] for run in runs] == sorted((run["started"] for run in runs), reverse=True)
+    assert len(listed(capsys, "--smoke")) == 5
+    assert len(listed(capsys, "--all")) == 9
+
+
+def test_a_student_is_shown_as_its_summary_has_it(tree: Path, capsys: Capture) -> None:
+    (run,) = listed(capsys, "command=distill-student")
+    summary = json.loads((student(tree) / "summary.json").read_text())
+    assert (run["model"], run["teacher_model"], run["dataset"]) == ("mlp_30", "mlp_30", "mnist")
+    assert (run["temperature"], run["alpha"]) == (4.0, 0.9)
+    assert run["top1"] == summary["test"]["top1"]
+    assert run["difference"] == summary["test"]["top1"] - summary["teacher"]["test"]["top1"]
+
+
+def test_a_sweep_shows_the_mean_over_seeds_of_what_is_best_on_validation(tree: Path, capsys: Capture) -> None:
+    (run,) = listed(capsys, "command=sweeps")
+    jobs = json.loads((only(tree / "sweeps") / "summary.json").read_text())["jobs"]
+    means = {}
+    for temperature in ("1", "8"):
+        own = [job["summary"] for job in jobs if f"temperature={temperature}" in job["overrides"]]
+        means[sum(job["val"]["top1"] for job in own) / 2] = sum(job["test"]["top1"] for job in own) / 2
+    assert run["top1"] == pytest.approx(means[max(means)])
+    assert (run["jobs"], run["temperature"]) == (4, "1..8")
+
+
+@pytest.mark.parametrize(
+    ("filters", "count"),
+    [
+        (["status=finished"], 3),
+        (["status=diverged,failed"], 1),
+        (["model=mlp_*", "dataset=mnist"], 4),
+        (["model=lenet"], 0),
+        (["teacher=mlp_30"], 2),
+        (["command=train-teacher", "status=finished"], 1),
+        (["sweep=2"], 4),
+        (["sweep=2", "label=*seed=1"], 2),
+        (["limit=2"], 2),
+        (["-n", "1"], 1),
+        (["--limit=0", "--all"], 9),
+    ],
+)
+def test_filters_and_limits(tree: Path, capsys: Capture, filters: list[str], count: int) -> None:
+    assert len(listed(capsys, *filters)) == count
+
+
+def test_numbers_sort_from_the_best_and_a_minus_turns_them_round(tree: Path, capsys: Capture) -> None:
+    best = [run["top1"] for run in listed(capsys, "--all", "sort=top1")]
+    worst = [run["top1"] for run in listed(capsys, "--all", "sort=-top1")]
+    assert best[:-1] == sorted(best[:-1], reverse=True)
+    assert worst == [*best[-2::-1], None], "what has no number stands last both ways"
+    assert [run["id"] for run in listed(capsys, "sort=-started")] == [run["id"] for run in listed(capsys)][::-1]
+
+
+def test_every_order_that_completion_offers_is_one() -> None:
+    assert set(ORDERS) == set(_KEYS)
+
+
+BROKEN: dict[str, Callable[[Path], object]] = {
+    "run.json is missing": lambda run: (run / "run.json").unlink(),
+    "run.json is torn": lambda run: (run / "run.json").write_text((run / "run.json").read_text()[:-20]),
+    "run.json is a list": lambda run: (run / "run.json").write_text("[]"),
+    "run.json has no time": lambda run: edit(run / "run.json", started="yesterday"),
+    "run.json has no status": lambda run: edit(run / "run.json", status="fine"),
+    "run.json has no text": lambda run: edit(run / "run.json", command=7),
+    "run.json is a directory": lambda run: ((run / "run.json").unlink(), (run / "run.json").mkdir()),
+    "summary.json is missing": lambda run: (run / "summary.json").unlink(),
+    "summary.json is no JSON": lambda run: (run / "summary.json").write_text("{"),
+    "summary.json lacks test": lambda run: edit(run / "summary.json", test=None),
+    "summary.json has text for a number": lambda run: edit(run / "summary.json", seed="0"),
+    "the command is another": lambda run: edit(run / "run.json", command="../sh"),
+}
+
+
+@pytest.mark.parametrize("damage", BROKEN)
+def test_a_broken_run_is_shown_with_its_reason_beside_the_others(tree: Path, capsys: Capture, damage: str) -> None:
+    BROKEN[damage](student(tree))
+    runs = listed(capsys)
+    assert len(runs) == 4
+    (broken,) = [run for run in runs if run["status"] == "broken"]
+    assert broken["id"] == student(tree).name
+    assert broken["problem"]
+    assert main(["runs"]) == 0
+    out = capsys.readouterr().out
+    assert f"broken: {student(tree).relative_to(tree.parent)}: " in out
+    assert [run["status"] for run in listed(capsys, "status=broken")] == ["broken"]
+
+
+def test_a_run_whose_process_is_gone_was_interrupted(tree: Path, capsys: Capture) -> None:
+    edit(student(tree) / "run.json", status="running", pid=2**22 + 1, ended=None)
+    (run,) = listed(capsys, "command=distill-student")
+    assert (run["status"], run["model"], run["temperature"]) == ("interrupted", "mlp_30", 4.0)
+
+
+def test_names_reach_the_terminal_without_control_characters(tree: Path, capsys: Capture) -> None:
+    edit(student(tree) / "summary.json", model="\x1b[31mred\n\u202e")
+    (tree / "train-teacher" / "a\x1b]0;title\x07").mkdir()
+    assert main(["runs"]) == 0
+    out = capsys.readouterr().out
+    assert not {mark for mark in out if ord(mark) < 32 and mark != "\n"}
+    assert "\u202e" not in out
+    assert "\\x1b[31mred" in out
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_lines_fit_and_parameters_go_before_metrics(
+    tree: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert main(["runs"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(width_of, lines)) <= width
+    assert "top-1 %" in lines[0]
+    assert ("alpha" in lines[0]) == (width > 80)
+
+
+def test_without_a_terminal_nothing_is_cut_and_ascii_is_enough(run_tree: Path) -> None:
+    env = {**os.environ, "COLUMNS": "0", "PYTHONIOENCODING": "ascii"}
+    line = [sys.executable, "-m", "kdcli", "runs"]
+    done = subprocess.run(line, cwd=run_tree, env=env, capture_output=True, timeout=60)
+    assert done.returncode == 0
+    assert done.stdout.isascii()
+    assert b"4 jobs: mlp_30 <- mlp_30" in done.stdout
+
+
+def test_where_there_is_nothing_it_says_what_to_do(tmp_path: Path, capsys: Capture) -> None:
+    assert main(["runs", f"output_dir={tmp_path}/none"]) == 0
+    assert "kd train-teacher" in capsys.readouterr().out
+
+
+_LISTING = """
+import sys, time
+from kdcli.__main__ import main
+code = main(["runs", "--all", "-n", "0", "sort=top1"])
+sys.exit(code or any(name in sys.modules for name in ("torch", "hydra", "pydantic", "omegaconf")))
+"""
+
+
+def test_a_thousand_runs_take_less_than_half_a_second_and_neither_torch_nor_hydra(
+    run_tree: Path, tmp_path: Path
+) -> None:
+    source = only(run_tree / "outputs" / "distill-student")
+    for number in range(1000):
+        run = tmp_path / "outputs" / "distill-student" / f"20260101T{number:06}Z-abcd"
+        run.mkdir(parents=True)
+        for name in ("run.json", "summary.json", "config.yaml"):
+            shutil.copyfile(source / name, run / name)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-c", _LISTING], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 1001), done.stderr
+    # Of the processor, which other tests that run beside this one do not slow down by much.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
+
+
+def test_rm_moves_a_run_into_the_trash_and_restore_brings_it_back(tree: Path, capsys: Capture) -> None:
+    path = student(tree)
+    before = sorted(each.relative_to(path) for each in path.rglob("*"))
+    assert main(["runs", "rm", path.name]) == 0
+    assert not path.exists()
+    assert (tree / ".trash" / "distill-student" / path.name / "summary.json").exists()
+    assert len(listed(capsys)) == 3
+    assert main(["runs", "restore", path.name]) == 0
+    assert set(before) <= {each.relative_to(path) for each in path.rglob("*")}
+    assert len(listed(capsys)) == 4
+
+
+def test_purge_deletes_and_dry_run_changes_nothing(tree: Path) -> None:
+    path = student(tree)
+    assert main(["runs", "rm", str(path), "--purge", "--dry-run"]) == 0
+    assert path.exists()
+    assert main(["runs", "rm", str(path), "--purge"]) == 0
+    assert list(tree.rglob(f"*{path.name}*")) == []
+
+
+def test_a_teacher_that_others_name_stays_unless_forced_or_taken_with_them(tree: Path, capsys: Capture) -> None:
+    teacher = next(run for run in listed(capsys, "status=finished") if run["command"] == "train-teacher")["id"]
+    assert main(["runs", "rm", teacher]) == 2
+    assert "as teacher" in capsys.readouterr().err
+    assert (tree / "train-teacher" / teacher).exists()
+    names = [teacher, student(tree).name, only(tree / "sweeps").name]
+    assert main(["runs", "rm", *names]) == 0
+    assert main(["runs", "restore", *names]) == 0
+    assert main(["runs", "rm", teacher, "--force"]) == 0
+
+
+def test_jobs_baselines_and_what_lies_elsewhere_are_no_runs_of_their_own(tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    places = [only(tree / "sweeps") / "00", student(tree) / "baseline", tree, tree / "train-teacher", tmp_path / "mine"]
+    for place in places:
+        assert main(["runs", "rm", str(place), "--purge", "--force"]) == 2
+        assert place.exists()
+
+
+def test_a_run_that_is_at_work_stays(tree: Path) -> None:
+    edit(student(tree) / "run.json", status="running", pid=os.getpid(), ended=None)
+    assert main(["runs", "rm", student(tree).name]) == 2
+    assert student(tree).exists()
+
+
+@pytest.mark.parametrize("name", ["quickstart", "papers/hinton"])
+def test_a_study_is_listed_by_what_came_out_and_taken_away_whole(tree: Path, capsys: Capture, name: str) -> None:
+    study = tree / "studies" / name / "full-1a2b3c4d"
+    study.mkdir(parents=True)
+    shutil.copyfile(student(tree) / "run.json", study / "run.json")
+    edit(study / "run.json", command="studies", label=name)
+    verdicts = ["as expected", "not reached", ""]
+    (study / "results.json").write_text(json.dumps({"rows": [{"verdict": verdict} for verdict in verdicts]}))
+    (run,) = listed(capsys, "command=studies")
+    assert (run["id"], run["status"], run["remark"]) == (f"{name}/full-1a2b3c4d", "finished", "1 of 2 as expected")
+    assert main(["runs", "rm", str(study.parent), "--purge"]) == 2
+    assert main(["runs", "rm", str(study)]) == 0
+    assert listed(capsys, "command=studies") == []
+    assert main(["runs", "restore", f"{name}/full-1a2b3c4d"]) == 0
+    assert study.exists()
+
+
+def test_restore_never_writes_over_a_run(tree: Path) -> None:
+    path = student(tree)
+    assert main(["runs", "rm", path.name]) == 0
+    shutil.copytree(tree / ".trash" / "distill-student" / path.name, path)
+    assert main(["runs", "restore", path.name]) == 6
+    assert main(["runs", "restore", "nothing"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["stauts=finished"], "did you mean 'status'?"),
+        (["status=finishd"], "did you mean 'finished'?"),
+        (["command=distil-student"], "did you mean 'distill-student'?"),
+        (["sort=top"], "did you mean 'top1'?"),
+        (["-n", "many"], "no whole number"),
+        (["latest"], "does not take 'latest'"),
+        (["rm"], "needs a RUN"),
+        (["--purge"], "belongs to kd runs rm"),
+        (["--pivot=a:b"], "does not take --pivot"),
+        (["rm", "nowhere"], "there is no run 'nowhere'"),
+    ],
+)
+def test_wrong_words_are_refused(tree: Path, capsys: Capture, words: list[str], said: str) -> None:
+    assert main(["runs", *words]) == 2
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert captured.out == ""
