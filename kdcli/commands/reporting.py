@@ -33,7 +33,7 @@ def write_report(run: RunDir) -> Path:
     from kdcli.report.html import run_report
 
     summary = convert(Summary, run.summary(), error=CheckpointError, where=str(run.path / SUMMARY))
-    found = _findings(run)
+    found = read_findings(run)
     metrics, baseline = _metrics(run.metrics), _metrics(run.path / "baseline" / METRICS)
     figures = run.path / "figures"
     if figures.is_symlink():
@@ -60,8 +60,12 @@ def _metrics(path: Path) -> list[dict[str, Any]]:
     return read_metrics(path) if path.exists() else []
 
 
-def _findings(run: RunDir) -> Findings | None:
-    """What was found of the answers on test; None of a run that was made before there were findings."""
+def read_findings(run: RunDir) -> Findings | None:
+    """What was found of a run's answers on test; None where it left no findings.
+
+    Raises:
+        CheckpointError: They are damaged.
+    """
     from kdcli.schema.findings import Findings
 
     path = run.path / FINDINGS

@@ -16,7 +16,7 @@ from kdcli.program.finish import as_result
 from kdcli.program.gallery import galleries, pictures
 from kdcli.rundir import RunDir
 from kdcli.rundir.run import FINDINGS
-from kdcli.schema.findings import Confused, Cost, Findings, NetworkFindings, Scaled, SoftTarget, Softened
+from kdcli.schema.findings import Confused, Cost, Findings, NetworkFindings, Scaled, Softened, SoftTarget
 from kdcli.schema.results import ReliabilityBin
 
 TEMPERATURES = (1.0, 4.0, 20.0)

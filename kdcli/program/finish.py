@@ -48,7 +48,9 @@ def conclude(program: Program, fit: Fit, data: Data) -> list[Outcome]:
             fit.bank.load(k, fit.best[k] if choice.by == "best" else fit.last_weights(k))
     fit.bank.train(False)
     answers = predict(fit.bank.logits, data.test, torch.arange(len(data.test)), data.normalization)
-    on_val = fit.validation and predict(fit.bank.logits, data.source, fit.validation.indices, data.normalization)
+    on_val = None
+    if fit.validation is not None:
+        on_val = predict(fit.bank.logits, data.source, fit.validation.indices, data.normalization)
     outcomes = [Outcome(slot, fit.standings[k], selected[k], None) for k, slot in enumerate(program.slots)]
     return [
         outcome

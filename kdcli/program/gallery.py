@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -27,16 +28,14 @@ def galleries(witnesses: Sequence[tuple[str, Tensor]], labels: Tensor) -> list[G
     sureness = {name: values for name, (values, _) in answers.items()}
     said = {name: classes for name, (_, classes) in answers.items()}
     own, teacher = witnesses[0][0], witnesses[-1][0]
-    wrong = {name: said[name] != labels for name in (own, teacher)}
-    surely_wrong = sum(sureness[name] * wrong[name] for name in wrong)
-    assert isinstance(surely_wrong, Tensor)
+    both_sure = torch.minimum(sureness[own], sureness[teacher])
 
     def gallery(chosen: Tensor) -> tuple[int, list[Example]]:
         places = chosen.nonzero().squeeze(1)
-        first = places[surely_wrong[places].argsort(descending=True, stable=True)][:SHOWN].tolist()
+        first = places[both_sure[places].argsort(descending=True, stable=True)][:SHOWN].tolist()
         return len(places), [_example(place, int(labels[place]), said, sureness) for place in first]
 
-    total, examples = gallery(wrong[own] & wrong[teacher])
+    total, examples = gallery((said[own] != labels) & (said[teacher] != labels))
     found = [Gallery(kind="wrong", total=total, examples=examples)]
     if own != teacher:
         total, examples = gallery(said[own] != said[teacher])
@@ -56,10 +55,11 @@ def pictures(places: Sequence[int], source: Source) -> Pictures | None:
     if not places:
         return None
     images = source.gather(torch.tensor(places)).cpu()
-    channels, height, width = images.shape[1:]
+    height, width = images.shape[2:]
     shrink = min(1.0, LARGEST / max(height, width))
     if shrink < 1:
         height, width = max(1, round(shrink * height)), max(1, round(shrink * width))
         images = functional.interpolate(images.float(), (height, width), mode="area").round().to(torch.uint8)
     data = base64.b64encode(images.contiguous().numpy().tobytes()).decode()
+    channels: Literal[1, 3] = 1 if images.shape[1] == 1 else 3
     return Pictures(indices=list(places), channels=channels, height=height, width=width, data=data)

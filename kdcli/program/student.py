@@ -139,13 +139,13 @@ def _write_summaries(lesson: Lesson, finished: Sequence[Finished], log_probs: Te
                 part = "student" if outcome.slot in lesson.students else "baseline"
                 witness = witness_of(part, outcome, cohort, cost)
                 found[outcome.slot.name] = _Tested(outcome.slot, taught, right, witness)
-    seen = teacher_witness(room.teacher, log_probs, finished[0]) if found else None
+    seen = [teacher_witness(room.teacher, log_probs, finished[0])] if found else []
     for name, one in found.items():
         baseline = found.get(lesson.baseline_of.get(name, ""))
         compared = None if baseline is None else _compared(one, baseline, teacher.test.errors)
         one.slot.run.write_summary(one.summary.model_copy(update={"baseline": compared}).model_dump(by_alias=True))
-        others = [each for each in (baseline and baseline.witness, seen) if each is not None]
-        write_findings(one.slot.run, [one.witness, *others], room.data, soft_answers(room.teacher, room.data))
+        beside = [] if baseline is None else [baseline.witness]
+        write_findings(one.slot.run, [one.witness, *beside, *seen], room.data, soft_answers(room.teacher, room.data))
     # The students last: one that is finished is not gone on with, and its baseline would stay as it is.
     for one in reversed(found.values()):
         one.slot.run.set_status("finished")

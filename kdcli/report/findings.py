@@ -70,17 +70,14 @@ def _costs(networks: Sequence[NetworkFindings]) -> str:
     ]
     said = ["Time from raw input to logits, median / 90th percentile, measured when the run ended."]
     own, teacher = networks[0].cost, networks[-1].cost
-    if own.latency.median > 0 and networks[0].name == "student":
-        faster = teacher.latency.median / own.latency.median
-        said.insert(
-            0,
-            f"Beside its teacher, the student takes {_factor(faster)} and {_factor(teacher.macs / own.macs, 'multiplications')}.",
-        )
+    if networks[0].name == "student":
+        work, time = teacher.macs / own.macs, teacher.latency.median / own.latency.median
+        said.insert(0, f"Beside its teacher, the student takes {_part(work, 'work')} and {_part(time, 'time')}.")
     return table_html(_COST_COLUMNS, rows) + paragraphs(said)
 
 
-def _factor(factor: float, what: str = "time") -> str:
-    """How many times less: ``1/2.1 of the time``."""
+def _part(factor: float, what: str) -> str:
+    """How many times less than the teacher: ``1/2.1 of the time``."""
     return f"{times(1 / factor)} times the {what}" if factor < 1 else f"1/{times(factor)} of the {what}"
 
 
@@ -133,7 +130,7 @@ def _gallery(found: Findings, part: Gallery, figures: Path) -> Section:
         return Section(title, paragraphs(["Nowhere on the test set."]))
     shown = len(part.examples)
     said = f"{plural(part.total, 'test example')}"
-    said += "." if shown == part.total else f"; these are the {shown} whose wrong answers are the surest."
+    said += "." if shown == part.total else f"; these are the {shown} that are answered the most surely."
     drawn = _drawn(found, part, figures)
     return Section(title, (drawn or _listed(found, part.examples)) + paragraphs([said]))
 
@@ -196,8 +193,8 @@ def _soft(found: Findings, figures: Path) -> str:
     drawn = soft_targets(found.soft_targets, found.classes, images, shape, figures / "soft-targets")
     who = "the teacher says" if found.soft_targets_of == "teacher" else "the network would teach"
     said = (
-        f"What {who} of a few test examples that it gets right, the surest first. At T = 1 hardly more than the label is "
-        "left; a higher temperature shows which wrong classes it finds likelier than others: the dark knowledge that a "
-        "student learns from."
+        f"What {who} of a few test examples that it gets right, the surest first. At T = 1 hardly more than the label "
+        "is left; a higher temperature shows which wrong classes it finds likelier than others: the dark knowledge "
+        "that a student learns from."
     )
     return figure_html(drawn.svg, "Soft targets at several temperatures") + paragraphs([said])

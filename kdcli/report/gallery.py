@@ -32,7 +32,7 @@ class Shape:
         import numpy as np
 
         image = np.frombuffer(pixels, np.uint8).reshape(self.channels, self.height, self.width)
-        return np.broadcast_to(image.transpose(1, 2, 0), (self.height, self.width, 3))
+        return np.broadcast_to(image, (3, self.height, self.width)).transpose(1, 2, 0)
 
 
 @dataclass(frozen=True)

@@ -53,10 +53,12 @@ def _draw(axes: Axes, title: str, lines: Sequence[tuple[str, float, str, Sequenc
         ]
         lowest = min([lowest, *(min(point) for point in points)])
         text = f"{name}: ECE {100 * ece:.2f} %{said}"
-        axes.plot(*zip(*points, strict=True), color=color, marker=marker, linestyle=style, label=text) if points else 0
+        if points:
+            axes.plot(*zip(*points, strict=True), color=color, marker=marker, linestyle=style, label=text)
     low = max(0.0, lowest - 5)
     axes.set(xlim=(low, 101), ylim=(low, 101), aspect="equal")
-    finish(axes, "confidence, %", "right, %", title)
+    finish(axes, "confidence, %", "right, %", title, legend=False)
+    axes.legend(loc="lower right", fontsize=8.5)
 
 
 def _rows(name: str, temperature: float, bins: Sequence[ReliabilityBin]) -> list[list[Cell]]:

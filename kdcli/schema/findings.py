@@ -66,7 +66,7 @@ class Example(Result):
 
 
 class Gallery(Result):
-    """Examples of one kind: some of ``total``, those whose wrong answers are the surest."""
+    """Examples of one kind: some of ``total``, those that are answered the most surely."""
 
     kind: Literal["disagree", "wrong"]
     total: int
