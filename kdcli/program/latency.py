@@ -19,11 +19,11 @@ _MOST = 300
 
 @torch.no_grad()
 def measure_latency(
-    classify: Callable[[Tensor], Tensor], raw: Tensor, *, brief: bool = False, seconds: float = SECONDS
+    classify: Callable[[Tensor], Tensor], raw: Tensor, *, brief: bool = False, seconds: float | None = None
 ) -> Latency:
     """Time one forward pass again and again, after a warm-up, each until the device has finished it.
 
-    At least 10 passes are timed and at most 300, for about ``seconds``.
+    At least 10 passes are timed and at most 300, for about ``seconds``, or ``SECONDS``.
 
     Args:
         classify: From raw inputs ``(B, ...)`` on the device to logits.
@@ -35,6 +35,7 @@ def measure_latency(
         Median and 90th percentile, in seconds.
     """
     finish = _synchronizer(raw.device)
+    seconds = SECONDS if seconds is None else seconds
     _time(classify, raw, finish, 0.0 if brief else min(seconds, WARM_UP_SECONDS))
     found = _time(classify, raw, finish, 0.0 if brief else seconds)
     deciles = statistics.quantiles(found, n=10, method="inclusive")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 _LOOKS = {"student": (BLUE, "o"), "network": (BLUE, "o"), "baseline": (ORANGE, "s"), "teacher": (RED, "^")}
 _SIZES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 _FEW_DECADES = 30.0
+_LINEAR = 4.0
 _NAME = 22
 
 
@@ -105,22 +107,40 @@ def _draw(axes: Axes, points: Sequence[Priced], cost: Callable[[Priced], float],
             spread = [one.deviation or 0.0 for one in shown]
             places = [cost(one) for one in shown], [one.accuracy for one in shown]
             axes.errorbar(*places, yerr=spread, color=color, fmt=marker, label=kind, elinewidth=1.3)
+    costs = [cost(one) for one in points]
+    middle = _scale(axes, costs)
     for one, on in zip(points, front, strict=True):
         if on:
-            below = {"xytext": (5, -5), "textcoords": "offset points", "va": "top", "fontsize": 8}
-            axes.annotate(label(one.name, _NAME), (cost(one), one.accuracy), **below)  # type: ignore[arg-type]
-    _log_scale(axes, [cost(one) for one in points])
+            _name_it(axes, one, cost(one), left=cost(one) > middle)
 
 
-def _log_scale(axes: Axes, costs: Sequence[float]) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+def _name_it(axes: Axes, one: Priced, place: float, *, left: bool) -> None:
+    """Write a name beside its point, on the side where there is room."""
+    axes.annotate(
+        label(one.name, _NAME),
+        (place, one.accuracy),
+        xytext=(-7 if left else 7, 5 if left else -5),
+        textcoords="offset points",
+        ha="right" if left else "left",
+        va="bottom" if left else "top",
+        fontsize=8,
+    )
 
-    axes.set_xscale("log")
-    axes.margins(x=0.16, y=0.1)
-    close = max(costs) < _FEW_DECADES * min(costs)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if close else (1,)))
+
+def _scale(axes: Axes, costs: Sequence[float]) -> float:
+    """Spread the costs, by their logarithms where they are far apart; returns the middle."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+    axes.margins(x=0.16, y=0.12)
+    low, high = min(costs), max(costs)
+    if high < _LINEAR * low:
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+    else:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < _FEW_DECADES * low else (1,)))
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    return (low + high) / 2 if high < _LINEAR * low else math.sqrt(low * high)
 
 
 def _short(value: float) -> str:
