@@ -17,7 +17,7 @@ LAYERS = (
     {"teachers", "objective", "targets"},
     {"engine"},
     {"build", "checkpoint", "rundir", "trained"},
-    {"report"},
+    {"report", "trackers"},
     {"program"},
     {"studies"},
     {"commands"},

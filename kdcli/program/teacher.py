@@ -67,8 +67,10 @@ def train_together(slots: Sequence[Slot], data: Data, bank: Bank, cohort: Path, 
         summary = tested(outcome, finished, None)
         if summary is not None:
             outcome.slot.run.write_summary(summary.model_dump(by_alias=True))
+            finished.tracking.end(outcome.slot, summary)
             write_own_findings(witness_of("network", outcome, finished, cost), outcome.slot.run, data)
             outcome.slot.run.set_status("finished")
+    finished.tracking.close("diverged")
     if not program.alone:
         shutil.rmtree(cohort)
     return finished
