@@ -13,7 +13,7 @@ from kdcli.json_io import read_json
 from kdcli.rundir import RunDir, read_metrics
 from kdcli.rundir.run import ENVIRONMENT, FINDINGS, METRICS, SUMMARY
 from kdcli.schema import convert
-from kdcli.schema.results import Summary
+from kdcli.schema.results import Evaluation, Summary
 
 if TYPE_CHECKING:
     from kdcli.schema.findings import Findings
@@ -52,6 +52,19 @@ def write_report(run: RunDir) -> Path:
     )
     path = run.path / "report.html"
     write_atomic(path, text.encode())
+    return path
+
+
+def write_evaluation_report(run: RunDir, evaluation: Evaluation) -> Path:
+    """Draw what an evaluation measured, and write its report.html.
+
+    Raises:
+        MachineError: It cannot be written.
+    """
+    from kdcli.report.evaluation_page import evaluation_page
+
+    path = run.path / "report.html"
+    write_atomic(path, evaluation_page(evaluation, run.path / "figures", _command(run)).encode())
     return path
 
 

@@ -29,6 +29,7 @@ def train(session: Session, display: Display, stop: StopRequest, tracking: Track
             display.epoch(event)
             if fit.finished or saver.due():
                 saver.save()
+                display.saved()
         if not fit.finished:
             saver.save()
 

@@ -32,7 +32,7 @@ class Priced:
         parameters: How many it has.
         macs: Multiplications for one example.
         bytes: Its size.
-        seconds: Median time for one example.
+        seconds: Median time for one example; None where it was not measured.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Priced:
     parameters: int
     macs: int
     bytes: int
-    seconds: float
+    seconds: float | None
 
     @property
     def accuracy(self) -> float:
@@ -58,7 +58,7 @@ _COSTS: Sequence[tuple[str, Callable[[Priced], float]]] = (
     ("parameters", lambda one: one.parameters),
     ("multiplications for one example", lambda one: one.macs),
     ("bytes", lambda one: one.bytes),
-    ("ms for one example", lambda one: 1000 * one.seconds),
+    ("ms for one example", lambda one: 1000 * (one.seconds or 0.0)),
 )
 
 
@@ -84,17 +84,19 @@ def tradeoff(points: Sequence[Priced], stem: Path) -> Drawing:
     """
     from matplotlib.figure import Figure
 
+    timed = all(one.seconds for one in points)
+    costs = _COSTS if timed else _COSTS[:-1]
     with styled():
         figure = Figure(figsize=(9.0, 7.2), dpi=150, layout="constrained")
         axes = figure.subplots(2, 2, sharey=True).flatten()
-        fronts = [pareto([(cost(one), one.accuracy) for one in points]) for _, cost in _COSTS]
-        for one, (title, cost), front in zip(axes, _COSTS, fronts, strict=True):
+        fronts = [pareto([(cost(one), one.accuracy) for one in points]) for _, cost in costs]
+        for one, (title, cost), front in zip(axes, costs, fronts, strict=False):
             _draw(one, points, cost, front)
             finish(one, title, "top-1 on test, %", "", legend=False)
         axes[0].legend(loc="lower right")
-        return write(
-            figure, stem, _header(), [_row(one, [front[k] for front in fronts]) for k, one in enumerate(points)]
-        )
+        axes[-1].set_visible(timed)
+        rows = [_row(one, costs, [front[k] for front in fronts]) for k, one in enumerate(points)]
+        return write(figure, stem, _header(costs), rows)
 
 
 def _draw(axes: Axes, points: Sequence[Priced], cost: Callable[[Priced], float], front: Sequence[bool]) -> None:
@@ -151,18 +153,15 @@ def _short(value: float) -> str:
     return f"{value:.3g}"
 
 
-def _header() -> list[str]:
-    costs = [title for title, _ in _COSTS]
-    return [
-        "network",
-        "kind",
-        "top-1 on test, %",
-        "standard deviation",
-        *costs,
-        *(f"on the front of {c}" for c in costs),
-    ]
+_Costs = Sequence[tuple[str, Callable[[Priced], float]]]
 
 
-def _row(one: Priced, fronts: Sequence[bool]) -> list[Cell]:
-    costs = [cost(one) for _, cost in _COSTS]
-    return [one.name, one.kind, one.accuracy, one.deviation, *costs, *("yes" if on else "no" for on in fronts)]
+def _header(costs: _Costs) -> list[str]:
+    titles = [title for title, _ in costs]
+    fronts = [f"on the front of {title}" for title in titles]
+    return ["network", "kind", "top-1 on test, %", "standard deviation", *titles, *fronts]
+
+
+def _row(one: Priced, costs: _Costs, fronts: Sequence[bool]) -> list[Cell]:
+    shown = [cost(one) for _, cost in costs]
+    return [one.name, one.kind, one.accuracy, one.deviation, *shown, *("yes" if on else "no" for on in fronts)]

@@ -13,11 +13,11 @@ from kdcli.trackers import Tracked
 # Read when it is imported: it would tell its makers that it is used.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
-for _name in ("alembic", "mlflow"):
-    logging.getLogger(_name).setLevel(logging.WARNING)
-
 from mlflow.entities import Metric, Param, RunTag  # noqa: E402
 from mlflow.tracking import MlflowClient  # noqa: E402
+
+for _name in ("alembic", "mlflow"):  # they would tell of every table they make
+    logging.getLogger(_name).setLevel(logging.WARNING)
 
 _KEY = "kd.run"
 _STATUS = {"finished": "FINISHED", "interrupted": "KILLED"}
