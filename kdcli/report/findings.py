@@ -66,19 +66,19 @@ def _costs(networks: Sequence[NetworkFindings]) -> str:
             size(each.cost.bytes),
             f"{milliseconds(each.cost.latency.median)} / {milliseconds(each.cost.latency.p90)}",
         ]
-        for each in networks
+        for each in reversed(networks)
     ]
     said = ["Time from raw input to logits, median / 90th percentile, measured when the run ended."]
     own, teacher = networks[0].cost, networks[-1].cost
     if networks[0].name == "student":
         work, time = teacher.macs / own.macs, teacher.latency.median / own.latency.median
-        said.insert(0, f"Beside its teacher, the student takes {_part(work, 'work')} and {_part(time, 'time')}.")
+        less = f"{_less(work, 'fewer', 'more')} multiplications and {_less(time, 'less', 'more')} time"
+        said.insert(0, f"For one example the student needs {less} than its teacher.")
     return table_html(_COST_COLUMNS, rows) + paragraphs(said)
 
 
-def _part(factor: float, what: str) -> str:
-    """How many times less than the teacher: ``1/2.1 of the time``."""
-    return f"{times(1 / factor)} times the {what}" if factor < 1 else f"1/{times(factor)} of the {what}"
+def _less(factor: float, less: str, more: str) -> str:
+    return f"{times(1 / factor)} times {more}" if factor < 1 else f"{times(factor)} times {less}"
 
 
 def _confusions(found: Findings, figures: Path) -> str:
@@ -114,7 +114,7 @@ def _calibration(found: Findings, figures: Path) -> str:
                 else [decimals(each.scaled.temperature, 2), decimals(each.scaled.nll, 4), percent(each.scaled.ece)]
             ),
         ]
-        for each in found.networks
+        for each in reversed(found.networks)
     ]
     said = [
         "Of a network that can be trusted, of the answers given with 80 % confidence 80 % are right: the dotted line. "
