@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kdcli.report.gallery import Shape, Tile, gallery
-from kdcli.report.plots import Drawing
+from kdcli.report.plots import Cell, Drawing
 from kdcli.report.tables import Cells, Column, table
 from kdcli.report.text import clean, pad, shorten
 from kdcli.report.units import count, short
@@ -70,7 +70,7 @@ def sample_figure(images: Any, names: Sequence[str], stem: Path) -> Drawing:
     """
     shape = Shape(*images.shape[1:])
     tiles = [Tile(image.numpy().tobytes(), [(name, False)]) for image, name in zip(images, names, strict=True)]
-    rows = [[number, name] for number, name in enumerate(names)]
+    rows: list[list[Cell]] = [[number, name] for number, name in enumerate(names)]
     return gallery(tiles, shape, stem, ["place", "class"], rows)
 
 

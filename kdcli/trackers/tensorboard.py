@@ -22,20 +22,22 @@ class TensorboardWriter:
     def __init__(self, tracked: Tracked) -> None:
         self._settings = {key: "null" if value is None else value for key, value in tracked.settings.items()}
         purge = tracked.step + 1 if tracked.step else None
-        self._writer = SummaryWriter(str(tracked.path / FOLDER), purge_step=purge)  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(tracked.path / FOLDER), purge_step=purge)
         text = "\n".join(f"    {key}: {value}" for key, value in tracked.settings.items())
-        self._writer.add_text("settings", text)  # type: ignore[no-untyped-call]
+        self._writer.add_text("settings", text)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Write numbers, so that they can be looked at while the training goes on."""
         for name, value in values.items():
-            self._writer.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
-        self._writer.flush()  # type: ignore[no-untyped-call]
+            self._writer.add_scalar(name, value, step)
+        self._writer.flush()
 
     def end(self, status: str, results: Mapping[str, float]) -> None:
         """Write the results beside the settings."""
         for name, value in results.items():
-            self._writer.add_scalar(name, value)  # type: ignore[no-untyped-call]
-        for part in hparams({**self._settings, "status": status}, dict(results)):  # type: ignore[no-untyped-call]
-            self._writer.file_writer.add_summary(part)  # type: ignore[union-attr]
-        self._writer.close()  # type: ignore[no-untyped-call]
+            self._writer.add_scalar(name, value)
+        events = self._writer.file_writer
+        assert events is not None, "add_scalar has opened it"
+        for part in hparams({**self._settings, "status": status}, dict(results)):
+            events.add_summary(part)
+        self._writer.close()

@@ -46,4 +46,4 @@ class WandbWriter:
     def end(self, status: str, results: Mapping[str, float]) -> None:
         """Write the results into the summary, and end the run."""
         self._run.summary.update({**results, "status": status})
-        self._run.finish(exit_code=0 if status == "finished" else 1, quiet=True)
+        self._run.finish(exit_code=0 if status == "finished" else 1)
