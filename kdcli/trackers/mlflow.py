@@ -34,6 +34,7 @@ class MlflowWriter:
     """
 
     def __init__(self, tracked: Tracked, section: MlflowTracker) -> None:
+        self._step = tracked.step
         uri = section.uri or f"sqlite:///{(tracked.outputs / 'mlflow.db').absolute()}"
         self._client = MlflowClient(tracking_uri=uri)
         experiment = self._experiment(section.experiment, tracked)
@@ -58,11 +59,12 @@ class MlflowWriter:
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Log numbers."""
+        self._step = step
         now = time.time_ns() // 1_000_000
         self._client.log_batch(self._run, metrics=[Metric(name, value, now, step) for name, value in values.items()])
 
     def end(self, status: str, results: Mapping[str, float]) -> None:
         """Log the results, and end the run."""
-        self.scalars(0, results)
+        self.scalars(self._step, results)
         self._client.log_batch(self._run, tags=[RunTag("kd.status", status)])
         self._client.set_terminated(self._run, _STATUS.get(status, "FAILED"))

@@ -21,6 +21,7 @@ class TensorboardWriter:
 
     def __init__(self, tracked: Tracked) -> None:
         self._settings = {key: "null" if value is None else value for key, value in tracked.settings.items()}
+        self._step = tracked.step
         purge = tracked.step + 1 if tracked.step else None
         self._writer = SummaryWriter(str(tracked.path / FOLDER), purge_step=purge)
         text = "\n".join(f"    {key}: {value}" for key, value in tracked.settings.items())
@@ -28,6 +29,7 @@ class TensorboardWriter:
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Write numbers, so that they can be looked at while the training goes on."""
+        self._step = step
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
         self._writer.flush()
@@ -35,7 +37,7 @@ class TensorboardWriter:
     def end(self, status: str, results: Mapping[str, float]) -> None:
         """Write the results beside the settings."""
         for name, value in results.items():
-            self._writer.add_scalar(name, value)
+            self._writer.add_scalar(name, value, self._step)
         events = self._writer.file_writer
         assert events is not None, "add_scalar has opened it"
         for part in hparams({**self._settings, "status": status}, dict(results)):

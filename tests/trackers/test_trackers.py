@@ -158,7 +158,8 @@ def test_mlflow_holds_params_metrics_and_results_in_a_local_file() -> None:
     assert found.data.metrics["test/top1"] == pytest.approx(run.summary()["test"]["top1"])
     for name, values in expected(run).items():
         history = client.get_metric_history(found.info.run_id, name)
-        assert [metric.value for metric in history] == pytest.approx(values)
+        in_order = sorted(history, key=lambda metric: metric.step)
+        assert [metric.value for metric in in_order] == pytest.approx(values)
 
 
 @needs("wandb")
