@@ -45,7 +45,7 @@ class Rehearsal:
     def text(self) -> str:
         """The plan, a line each."""
         networks = "\n".join(f"network  {line}" for line in self.networks)
-        written = "nothing was written; the first batches went forward and backward"
+        written = "nothing was written; one batch went forward and backward"
         needs = "\n".join(self.needs.lines())
         places = f"data     {self.data}\ncourse   {self.course}\n{needs}\nrun      {self.folder}/..."
         return f"{networks}\n{places}\n{written}\n"
