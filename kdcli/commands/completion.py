@@ -104,6 +104,8 @@ def _possible(word: str, before: list[str], command: Command | None) -> Iterable
         return _settings(command, word, before)
     if command.name == "search":
         return _search(word, before)
+    if command.name == "data":
+        return _settings(COMMANDS["distill-student"], word, before) if "show" in before else ["show"]
     return _arguments(command.name)
 
 

@@ -66,8 +66,12 @@ def _settings(values: Mapping[str, Any], prefix: str) -> Sequence[tuple[str, Val
 
 
 def results(summary: Summary) -> dict[str, float]:
-    """The numbers of a summary, named as in metrics.jsonl: ``test/top1``, ``teacher/test/top1``."""
-    return dict(_numbers(summary.model_dump(exclude={"schema_version", "seed", "members"}), ""))
+    """The numbers of a summary: ``test/top1``, ``teacher/test/top1``; those on validation are the ``selected/val/...``.
+
+    Their plain names are those of a curve over the epochs.
+    """
+    found = _numbers(summary.model_dump(exclude={"schema_version", "seed", "members"}), "")
+    return {f"selected/{name}" if name.startswith("val/") else name: value for name, value in found}
 
 
 def _numbers(values: Mapping[str, Any], prefix: str) -> list[tuple[str, float]]:
