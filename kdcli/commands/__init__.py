@@ -140,6 +140,18 @@ _ALL = (
         ),
     ),
     Command(
+        "data",
+        "data",
+        "show what a network would be given: images after their views, labels, counts, ranges",
+        "show [dataset=... key=value ...]",
+        (
+            ("kd data show dataset=mnist dataset.views=shift", "images as the first epoch brings them"),
+            ("kd data show dataset=letter", "rows of a table: what each column holds"),
+            ("kd data show transfer.fraction=0.1 transfer.omit=[3]", "with a part of the training set"),
+        ),
+        hydra_flags=("--config-dir", "--config-name"),
+    ),
+    Command(
         "resume",
         "resume",
         "go on with a run, sweep, search or study that was stopped",

@@ -16,8 +16,9 @@ from kdcli.json_io import read_json
 from kdcli.rundir import RunDir, read_metrics
 from kdcli.rundir.find import TRAININGS
 from kdcli.rundir.listing import SEARCHES, STUDIES, SWEEPS
-from kdcli.rundir.run import CHECKPOINTS, CONFIG, ENVIRONMENT, METRICS, OVERRIDES, RECORD, SUMMARY
+from kdcli.rundir.run import CHECKPOINTS, CONFIG, ENVIRONMENT, FINDINGS, METRICS, OVERRIDES, RECORD, SUMMARY
 from kdcli.schema import convert
+from kdcli.schema.findings import Findings
 from kdcli.schema.results import Evaluation, MetricsLine, Summary
 from kdcli.schema.search import SearchFile
 from kdcli.schema.sweep import LedgerEntry, ProgramFile, baseline_name, job_name
@@ -152,9 +153,14 @@ def _evaluation(path: Path) -> Evaluation:
     return convert(Evaluation, read_json(path), error=CheckpointError, where=str(path))
 
 
+def _findings(path: Path) -> Findings:
+    return convert(Findings, read_json(path), error=CheckpointError, where=str(path))
+
+
 def _check_training(audit: Audit, run: RunDir) -> None:
     finished, ensemble = run.status == "finished", (run.path / "members").exists()
     summary = _read(audit, run.path / SUMMARY, _summary, required=finished)
+    _read(audit, run.path / FINDINGS, _findings, required=False)
     epochs = _read(audit, run.path / METRICS, _metrics, required=finished and not ensemble)
     if finished and summary is not None and epochs is not None and len(epochs) != summary.epochs:
         _add(audit, run.path / METRICS, f"{len(epochs)} epochs, and {SUMMARY} says {summary.epochs}")

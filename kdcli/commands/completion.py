@@ -114,6 +114,8 @@ def _possible(word: str, before: list[str], command: Command | None) -> Iterable
         return _search(word, before)
     if command.name in _TAKE_RUNS:
         return _named(command.name, word, before)
+    if command.name == "data":
+        return _settings(COMMANDS["distill-student"], word, before) if "show" in before else ["show"]
     return _arguments(command.name)
 
 

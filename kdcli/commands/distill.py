@@ -11,10 +11,12 @@ from kdcli.commands.manner import make_manner
 from kdcli.errors import UsageError
 from kdcli.rundir import RunDir, resolve_run
 from kdcli.schema import DistillStudent
+from kdcli.trackers import check_installed
 
 
 def run(config: DistillStudent, overrides: Sequence[str], flags: Flags) -> int:
     """Distil one or several RUNs into a student."""
+    check_installed(config.tracker)
     config, teachers = with_teachers(config, smoke=flags.smoke)
     manner = make_manner(overrides, flags)
     from kdcli.program.rehearsal import rehearse_student

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from kdcli.commands.flags import Flags
 from kdcli.commands.manner import make_manner
+from kdcli.commands.reporting import write_evaluation_report
 from kdcli.commands.screen import escape_controls
 from kdcli.errors import UsageError
 from kdcli.json_io import encode_json
@@ -34,10 +35,11 @@ def run(config: Evaluate, overrides: Sequence[str], flags: Flags) -> int:
         (sys.stderr if flags.json else sys.stdout).write(_planned(plan))
         return 0
     evaluation = evaluate(plan, manner)
+    page = write_evaluation_report(RunDir.open(Path(evaluation.run)), evaluation)
     if flags.json:
         sys.stdout.write(encode_json(evaluation.model_dump(by_alias=True)).decode())
     else:
-        sys.stdout.write(_shown(evaluation, runs, smoke=flags.smoke))
+        sys.stdout.write(_shown(evaluation, runs, page, smoke=flags.smoke))
     return 0
 
 
@@ -75,14 +77,15 @@ def _planned(plan: Plan) -> str:
     return escape_controls("".join(parts))
 
 
-def _shown(evaluation: Evaluation, runs: Sequence[RunDir], *, smoke: bool) -> str:
+def _shown(evaluation: Evaluation, runs: Sequence[RunDir], page: Path, *, smoke: bool) -> str:
     from kdcli.report.evaluation import evaluation_table
     from kdcli.report.text import clean, encodable
 
     blocks = [evaluation_table(evaluation, width=shutil.get_terminal_size((100, 24)).columns)]
     if smoke:
         blocks.append("This was a smoke run, of at most 512 examples a part: its numbers say nothing.")
-    blocks.append(f"run   {clean(evaluation.run)}\nnext  {clean(_next_command(runs))}{' --smoke' * smoke}")
+    next_line = f"next  {clean(_next_command(runs))}{' --smoke' * smoke}"
+    blocks.append(f"see   {clean(str(page))}\nrun   {clean(evaluation.run)}\n{next_line}")
     return encodable("\n\n".join(blocks) + "\n", sys.stdout.encoding)
 
 

@@ -23,6 +23,7 @@ from kdcli.program.signals import terminable, undisturbed
 from kdcli.rundir import MetricsFile, RunDir, RunLock, create_at, create_child, create_run
 from kdcli.schema import DistillStudent, Training, TrainTeacher
 from kdcli.schema.sweep import LedgerEntry, baseline_name, job_name
+from kdcli.trackers import check_installed
 
 if TYPE_CHECKING:
     from kdcli.program.run import Manner
@@ -100,6 +101,7 @@ def _training(job: Job, flags: Flags) -> Training:
 
     config = job.config
     assert isinstance(config, Training)
+    check_installed(config.tracker)
     if isinstance(config, DistillStudent):
         config = with_teachers(config, smoke=flags.smoke)[0]
     return for_smoke(config) if flags.smoke else config

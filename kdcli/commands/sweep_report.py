@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kdcli.commands.flags import parse_line
 from kdcli.disk import remove_leftovers, write_atomic
@@ -21,6 +21,9 @@ from kdcli.rundir.run import ENVIRONMENT
 from kdcli.schema import convert
 from kdcli.schema.results import Summary, TestMeasures
 from kdcli.schema.sweep import LedgerEntry, baseline_name, job_name
+
+if TYPE_CHECKING:
+    from kdcli.report.plots import Drawing
 
 _VIEWS = ("views", "view_pixels")
 
@@ -56,8 +59,18 @@ def write_page(sweep: RunDir, entries: Sequence[LedgerEntry], rows: Sequence[Swe
         best=_rerun_best(sweep, entries, rows),
     )
     path = sweep.path / "report.html"
-    write_atomic(path, sweep_page(rows, facts, draw_sweep(rows, figures)).encode())
+    text = sweep_page(rows, facts, draw_sweep(rows, figures), _tradeoff(sweep, rows, figures))
+    write_atomic(path, text.encode())
     return path
+
+
+def _tradeoff(sweep: RunDir, rows: Sequence[SweepRow], figures: Path) -> Drawing | None:
+    """What accuracy costs, where the jobs have networks of several sizes that left their findings."""
+    from kdcli.commands.sweep_costs import priced_networks
+    from kdcli.report.tradeoff import tradeoff, worth_drawing
+
+    points = priced_networks(sweep, rows)
+    return tradeoff(points, figures / "tradeoff") if worth_drawing(points) else None
 
 
 def shared(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -8,10 +8,12 @@ from kdcli.commands.ending import end_training, show_plan
 from kdcli.commands.flags import Flags
 from kdcli.commands.manner import make_manner
 from kdcli.schema import TrainTeacher
+from kdcli.trackers import check_installed
 
 
 def run(config: TrainTeacher, overrides: Sequence[str], flags: Flags) -> int:
     """Train a network or an ensemble; temperature and alpha are accepted and ignored."""
+    check_installed(config.tracker)
     manner = make_manner(overrides, flags)
     ignored = ignored_by_teachers(overrides)
     if ignored:

@@ -16,7 +16,7 @@ from kdcli.rundir import describe_environment
 from kdcli.rundir.run import ENVIRONMENT
 from kdcli.schema import Training
 
-_ELSEWHERE = {"output_dir", "sweep", "trust_code", "teacher", "device", "baseline"}
+_ELSEWHERE = {"output_dir", "sweep", "trust_code", "teacher", "device", "baseline", "tracker"}
 """Where it runs and what it is called; the teacher is known by its weights."""
 
 _PACKAGES = ("torch", "torchvision", "python")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor
@@ -23,12 +23,13 @@ from kdcli.schema.results import Selected, Summary, TestMeasures
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one network: its selected weights' answers on test, or where it diverged."""
+    """What became of one network: its selected weights' answers on test and validation, or where it diverged."""
 
     slot: Slot
     standing: Standing
     selected: Selected | None
     test_logits: Tensor | None
+    val_logits: Tensor | None = None
 
 
 def as_result(measures: Measures) -> TestMeasures:
@@ -47,9 +48,15 @@ def conclude(program: Program, fit: Fit, data: Data) -> list[Outcome]:
             fit.bank.load(k, fit.best[k] if choice.by == "best" else fit.last_weights(k))
     fit.bank.train(False)
     answers = predict(fit.bank.logits, data.test, torch.arange(len(data.test)), data.normalization)
+    on_val = None
+    if fit.validation is not None:
+        on_val = predict(fit.bank.logits, data.source, fit.validation.indices, data.normalization)
+    outcomes = [Outcome(slot, fit.standings[k], selected[k], None) for k, slot in enumerate(program.slots)]
     return [
-        Outcome(slot, fit.standings[k], selected[k], answers[k] if selected[k] is not None else None)
-        for k, slot in enumerate(program.slots)
+        outcome
+        if outcome.selected is None
+        else replace(outcome, test_logits=answers[k], val_logits=None if on_val is None else on_val[k])
+        for k, outcome in enumerate(outcomes)
     ]
 
 

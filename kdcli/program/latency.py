@@ -18,24 +18,28 @@ _MOST = 300
 
 
 @torch.no_grad()
-def measure_latency(classify: Callable[[Tensor], Tensor], raw: Tensor, *, brief: bool = False) -> Latency:
+def measure_latency(
+    classify: Callable[[Tensor], Tensor], raw: Tensor, *, brief: bool = False, seconds: float | None = None
+) -> Latency:
     """Time one forward pass again and again, after a warm-up, each until the device has finished it.
 
-    At least 10 passes are timed and at most 300, for about ``SECONDS``.
+    At least 10 passes are timed and at most 300, for about ``seconds``, or ``SECONDS``.
 
     Args:
         classify: From raw inputs ``(B, ...)`` on the device to logits.
         raw: What it is given, always the same.
         brief: Only the fewest passes.
+        seconds: How long to go on.
 
     Returns:
         Median and 90th percentile, in seconds.
     """
     finish = _synchronizer(raw.device)
-    _time(classify, raw, finish, 0.0 if brief else WARM_UP_SECONDS)
-    seconds = _time(classify, raw, finish, 0.0 if brief else SECONDS)
-    deciles = statistics.quantiles(seconds, n=10, method="inclusive")
-    return Latency(batch=len(raw), median=statistics.median(seconds), p90=deciles[-1])
+    seconds = SECONDS if seconds is None else seconds
+    _time(classify, raw, finish, 0.0 if brief else min(seconds, WARM_UP_SECONDS))
+    found = _time(classify, raw, finish, 0.0 if brief else seconds)
+    deciles = statistics.quantiles(found, n=10, method="inclusive")
+    return Latency(batch=len(raw), median=statistics.median(found), p90=deciles[-1])
 
 
 def _time(classify: Callable[[Tensor], Tensor], raw: Tensor, finish: Callable[[], None], budget: float) -> list[float]:

@@ -14,6 +14,7 @@ from kdcli.engine.ranks import ALONE, among
 from kdcli.engine.results import EpochResult, Stopped
 from kdcli.errors import DivergedError
 from kdcli.program.finish import count_parameters
+from kdcli.program.needs import Needs, needs
 from kdcli.program.run import Manner
 from kdcli.program.slots import baseline_config, for_smoke, member_configs
 from kdcli.program.student import COMMAND as DISTILL
@@ -27,6 +28,8 @@ from kdcli.schema.model import model_label
 from kdcli.teachers import Teacher
 
 _VALIDATION = 256
+_TIMED = 4
+_FEW = 2
 
 
 @dataclass(frozen=True)
@@ -36,13 +39,16 @@ class Rehearsal:
     networks: Sequence[str]
     data: str
     course: str
+    needs: Needs
     folder: Path
 
     def text(self) -> str:
         """The plan, a line each."""
         networks = "\n".join(f"network  {line}" for line in self.networks)
         written = "nothing was written; one batch went forward and backward"
-        return f"{networks}\ndata     {self.data}\ncourse   {self.course}\nrun      {self.folder}/...\n{written}\n"
+        needs = "\n".join(self.needs.lines())
+        places = f"data     {self.data}\ncourse   {self.course}\n{needs}\nrun      {self.folder}/..."
+        return f"{networks}\n{places}\n{written}\n"
 
 
 @among(ALONE)  # the other processes, where there are any, are not needed
@@ -51,11 +57,12 @@ def rehearse_teacher(config: TrainTeacher, manner: Manner) -> Rehearsal:
     config = for_smoke(config) if manner.smoke else config
     members = member_configs(config)
     data, bank = prepare(config, members, manner)
-    _try_batch(members, data, bank, None)
+    folder = Path(config.output_dir) / TRAIN
     names = ["teacher"] if len(members) == 1 else [f"member {k}" for k in range(len(members))]
     examples = len(member_indices(data, config, len(members))[0])
     networks = [_network(name, config, bank) for name in names]
-    return _plan(config, networks, data, examples, Path(config.output_dir) / TRAIN)
+    wanted = _tried(members, data, bank, None, examples, folder)
+    return _plan(config, networks, data, examples, wanted, folder)
 
 
 @among(ALONE)
@@ -65,11 +72,12 @@ def rehearse_student(config: DistillStudent, teacher_runs: Sequence[RunDir], man
     baseline = baseline_config(config) if config.baseline else None
     cohort = together(config, baseline)
     room = open_classroom(cohort, teacher_runs, manner)
-    _try_batch(cohort, room.data, room.bank, room.teacher.teacher)
+    examples, folder = len(room.data.transfer), Path(config.output_dir) / DISTILL
+    wanted = _tried(cohort, room.data, room.bank, room.teacher.teacher, examples, folder)
     networks = [*_members(room), _network("student", config, room.bank)]
     if baseline is not None:
         networks.append(_network("baseline", config, room.bank) + (" (by itself)" if len(cohort) == 1 else ""))
-    return _plan(config, networks, room.data, len(room.data.transfer), Path(config.output_dir) / DISTILL)
+    return _plan(config, networks, room.data, examples, wanted, folder)
 
 
 def _members(room: Classroom) -> list[str]:
@@ -86,7 +94,9 @@ def _network(name: str, config: Training, bank: Bank) -> str:
     return f"{name:<9} {model_label(config.model)}, {parameters:,} parameters"
 
 
-def _plan(config: Training, networks: Sequence[str], data: Data, examples: int, folder: Path) -> Rehearsal:
+def _plan(
+    config: Training, networks: Sequence[str], data: Data, examples: int, wanted: Needs, folder: Path
+) -> Rehearsal:
     steps = len(batches(data.transfer[:examples], config.batch_size))
     return Rehearsal(
         networks=networks,
@@ -94,8 +104,21 @@ def _plan(config: Training, networks: Sequence[str], data: Data, examples: int, 
         f"{len(data.val):,} for validation, {len(data.test):,} for the test",
         course=f"{config.epochs:,} epochs of {steps:,} steps with {config.batch_size:,} examples each, "
         f"{config.epochs * steps:,} steps in all, on {data.labels.device}",
+        needs=wanted,
         folder=folder,
     )
+
+
+def _tried(
+    configs: Sequence[Training], data: Data, bank: Bank, teacher: Teacher | None, examples: int, folder: Path
+) -> Needs:
+    """Train networks that are thrown away afterwards for a few batches, and tell what all of them would need."""
+    _try_batch(configs, data, bank, teacher)
+    steps = len(batches(data.transfer[:examples], configs[0].batch_size))
+    few = replace(data, transfer=data.transfer[: _TIMED * configs[0].batch_size * len(configs)], val=data.val[:_FEW])
+    with tempfile.TemporaryDirectory() as scratch:
+        brief = [_brief(config, scratch, epochs=2) for config in configs]
+        return needs(configs[0], data, bank, teacher, lambda: build_fit(brief, few, bank, teacher), steps, folder)
 
 
 def _try_batch(configs: Sequence[Training], data: Data, bank: Bank, teacher: Teacher | None) -> None:
@@ -113,8 +136,8 @@ def _try_batch(configs: Sequence[Training], data: Data, bank: Bank, teacher: Tea
         raise DivergedError("the very first batch gives a loss that is not finite", fix="lower optimizer.lr")
 
 
-def _brief(config: Training, scratch: str) -> Training:
-    change: dict[str, object] = {"epochs": 1, "early_stopping": None}
+def _brief(config: Training, scratch: str, *, epochs: int = 1) -> Training:
+    change: dict[str, object] = {"epochs": epochs, "early_stopping": None}
     if isinstance(config, DistillStudent):
         change["targets"] = Targets(store=scratch)
     return config.model_copy(update=change)

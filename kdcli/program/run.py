@@ -24,6 +24,7 @@ from kdcli.program.session import Session
 from kdcli.program.signals import stop_request, undisturbed
 from kdcli.program.slots import Program, home_of
 from kdcli.program.teaching import LoadedTeacher
+from kdcli.program.tracking import Tracking
 from kdcli.program.train import train
 from kdcli.rundir import RunDir, RunLock, create_child, describe_environment
 from kdcli.schema import Evaluate, Training
@@ -78,6 +79,7 @@ class Finished:
     fit: Fit
     data: Data
     wall_seconds: float
+    tracking: Tracking
 
 
 def child(parent: RunDir, name: str, config: Training, manner: Manner) -> RunDir:
@@ -109,14 +111,27 @@ def run_cohort(
         with_others(fit, lambda: _task(program, data, teacher, sha256, manner)),
         stop_request() as stop,
         manner.display(title, names, fit.plan.epochs, _teacher_top1(fit)) as display,
+        _tracked(program, fit, manner) as tracking,
     ):
-        train(session, display, stop)
+        train(session, display, stop, tracking)
     if not fit.finished and not stop():
         stop.receive(signal.SIGTERM, None)  # one of the other processes was asked
     if stop():  # perhaps during the very last step: then a resume does what is left to do after it
+        tracking.close("interrupted")
         home = home_of(program.slots[0].run)
         raise stop.error(str(home), f"kd resume {shlex.quote(str(home))}")
-    return Finished(conclude(program, fit, data), fit, data, session.clock.seconds())
+    return Finished(conclude(program, fit, data), fit, data, session.clock.seconds(), tracking)
+
+
+@contextmanager
+def _tracked(program: Program, fit: Fit, manner: Manner) -> Iterator[Tracking]:
+    """What becomes of the networks is passed on to their trackers, a failure of their training too."""
+    tracking = Tracking(program, fit.step, manner.say)
+    try:
+        yield tracking
+    except BaseException:
+        tracking.close("failed")
+        raise
 
 
 def _task(program: Program, data: Data, teacher: LoadedTeacher | None, sha256: str | None, manner: Manner) -> Task:

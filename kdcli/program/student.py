@@ -13,9 +13,13 @@ from torch import Tensor
 from kdcli.build import Data, build_bank, load_data, pick_device
 from kdcli.engine.bank import Bank
 from kdcli.metrics import gap_closed, mcnemar
+from kdcli.program.costs import cost_of_model
+from kdcli.program.findings import Witness, write_findings
 from kdcli.program.run import Finished, Manner, child, raise_if_diverged, recorded, run_cohort, tested
 from kdcli.program.slots import Program, Slot, baseline_config, for_smoke, sees_the_same
 from kdcli.program.teaching import LoadedTeacher, answers_on_test, check_teacher, load_teacher, teacher_summary
+from kdcli.program.tracking import Tracking
+from kdcli.program.witnesses import soft_answers, teacher_witness, witness_of
 from kdcli.rundir import RunDir, create_run
 from kdcli.schema import DistillStudent
 from kdcli.schema.results import BaselineSummary, Summary
@@ -115,27 +119,39 @@ def _train_apart(slot: Slot, room: Classroom, manner: Manner) -> Finished:
 
 @dataclass(frozen=True)
 class _Tested:
-    """A network's summary, and which test examples it gets right."""
+    """A network's summary, which test examples it gets right, and what is to be seen of it."""
 
     slot: Slot
     summary: Summary
     right: Tensor
+    witness: Witness
+    tracking: Tracking
 
 
 def _write_summaries(lesson: Lesson, finished: Sequence[Finished], log_probs: Tensor, room: Classroom) -> None:
     teacher = teacher_summary(room.teacher, room.sha256, log_probs, room.data)
     found: dict[str, _Tested] = {}
     for cohort in finished:
+        cost = cost_of_model(cohort.outcomes[0].slot.config, cohort.data)
         for outcome in cohort.outcomes:
             summary = tested(outcome, cohort, log_probs)
             if summary is not None and outcome.test_logits is not None:
                 right = outcome.test_logits.argmax(1) == cohort.data.test_labels
                 taught = summary.model_copy(update={"teacher": teacher})
-                found[outcome.slot.name] = _Tested(outcome.slot, taught, right)
+                part = "student" if outcome.slot in lesson.students else "baseline"
+                witness = witness_of(part, outcome, cohort, cost)
+                found[outcome.slot.name] = _Tested(outcome.slot, taught, right, witness, cohort.tracking)
+    seen = [teacher_witness(room.teacher, log_probs, finished[0])] if found else []
     for name, one in found.items():
         baseline = found.get(lesson.baseline_of.get(name, ""))
         compared = None if baseline is None else _compared(one, baseline, teacher.test.errors)
-        one.slot.run.write_summary(one.summary.model_copy(update={"baseline": compared}).model_dump(by_alias=True))
+        summary = one.summary.model_copy(update={"baseline": compared})
+        one.slot.run.write_summary(summary.model_dump(by_alias=True))
+        one.tracking.end(one.slot, summary)
+        beside = [] if baseline is None else [baseline.witness]
+        write_findings(one.slot.run, [one.witness, *beside, *seen], room.data, soft_answers(room.teacher, room.data))
+    for cohort in finished:
+        cohort.tracking.close("diverged")
     # The students last: one that is finished is not gone on with, and its baseline would stay as it is.
     for one in reversed(found.values()):
         one.slot.run.set_status("finished")

@@ -13,9 +13,11 @@ from kdcli.engine.bank import Bank
 from kdcli.errors import SweepError
 from kdcli.losses import combine_members
 from kdcli.metrics import measure
+from kdcli.program.costs import cost_of_model
 from kdcli.program.finish import as_result
 from kdcli.program.run import Finished, Manner, child, raise_if_diverged, recorded, run_cohort, tested
 from kdcli.program.slots import Program, Slot, for_smoke, member_configs
+from kdcli.program.witnesses import witness_of, write_ensemble_findings, write_own_findings
 from kdcli.rundir import RunDir, create_run
 from kdcli.schema import TrainTeacher
 from kdcli.schema.results import MembersSummary, Summary
@@ -60,11 +62,15 @@ def train_together(slots: Sequence[Slot], data: Data, bank: Bank, cohort: Path, 
     """Train networks as one cohort, and write the summary and status of each."""
     program = Program(slots, cohort)
     finished = run_cohort(program, data, bank, None, manner, title=COMMAND)
+    cost = cost_of_model(slots[0].config, data)
     for outcome in finished.outcomes:
         summary = tested(outcome, finished, None)
         if summary is not None:
             outcome.slot.run.write_summary(summary.model_dump(by_alias=True))
+            finished.tracking.end(outcome.slot, summary)
+            write_own_findings(witness_of("network", outcome, finished, cost), outcome.slot.run, data)
             outcome.slot.run.set_status("finished")
+    finished.tracking.close("diverged")
     if not program.alone:
         shutil.rmtree(cohort)
     return finished
@@ -96,4 +102,5 @@ def _conclude_ensemble(run: RunDir, config: TrainTeacher, finished: Finished) ->
         }
     )
     run.write_summary(summary.model_dump(by_alias=True))
+    write_ensemble_findings(run, whole, finished)
     run.set_status("finished")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 
 from kdcli.engine.results import EpochResult, MemberResult, Stopped
 from kdcli.program.commits import Saver
 from kdcli.program.session import Session
 from kdcli.program.signals import StopRequest
+from kdcli.program.slots import Slot
+from kdcli.program.tracking import Tracking
 from kdcli.report.display import Display
 from kdcli.rundir import MetricsFile
 
 
-def train(session: Session, display: Display, stop: StopRequest) -> None:
+def train(session: Session, display: Display, stop: StopRequest, tracking: Tracking) -> None:
     """Train until the cohort is finished or asked to stop; either way its state is saved."""
     fit = session.fit
     with ExitStack() as files:
@@ -22,18 +25,21 @@ def train(session: Session, display: Display, stop: StopRequest) -> None:
             if not isinstance(event, EpochResult):
                 display.tick(event)
                 continue
-            _write(event, metrics)
+            _write(event, session.program.slots, metrics, tracking)
             display.epoch(event)
             if fit.finished or saver.due():
                 saver.save()
+                display.saved()
         if not fit.finished:
             saver.save()
 
 
-def _write(result: EpochResult, metrics: list[MetricsFile]) -> None:
-    for member, file in zip(result.members, metrics, strict=True):
+def _write(result: EpochResult, slots: Sequence[Slot], metrics: list[MetricsFile], tracking: Tracking) -> None:
+    for member, slot, file in zip(result.members, slots, metrics, strict=True):
         if not isinstance(member, Stopped):
-            file.append(metrics_line(result, member))
+            line = metrics_line(result, member)
+            file.append(line)
+            tracking.epoch(slot, line)
 
 
 def metrics_line(result: EpochResult, member: MemberResult) -> dict[str, float | int | None]:

@@ -38,6 +38,10 @@ class Display(Protocol):
         """An epoch is over."""
         ...
 
+    def saved(self) -> None:
+        """A checkpoint is on the disk."""
+        ...
+
     def note(self, text: str) -> None:
         """Say something beside the progress."""
         ...
@@ -59,6 +63,9 @@ class SilentDisplay:
         """Do nothing."""
 
     def epoch(self, result: EpochResult) -> None:
+        """Do nothing."""
+
+    def saved(self) -> None:
         """Do nothing."""
 
     def note(self, text: str) -> None:

@@ -81,6 +81,7 @@ def run_report(
     environment: Mapping[str, Any],
     figures: Mapping[str, Path],
     reproduce: str,
+    found: Sequence[Section] = (),
 ) -> str:
     """The report of a training.
 
@@ -92,11 +93,13 @@ def run_report(
         environment: The content of environment.json.
         figures: PNG or SVG files by caption.
         reproduce: The command that runs it again.
+        found: What is to be seen of its networks' answers.
     """
     said = (student_sentences if summary.teacher else network_sentences)(summary)
     sections = [
         Section("Result", table_html(RESULT_COLUMNS, result_rows(summary)) + paragraphs(said[1:])),
         *(Section(caption, figure_html(path, caption)) for caption, path in figures.items()),
+        *found,
         Section("Epochs", _epochs(metrics, baseline_metrics)),
         Section("Configuration", mapping_html(config)),
         Section("Environment", mapping_html(environment)),

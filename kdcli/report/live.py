@@ -56,6 +56,7 @@ class LiveDisplay:
         self._pace = Pace(cohort.epochs, now())
         self._leavers = Leavers(cohort.names)
         self._drawn = -_REFRESH
+        self._saved: float | None = None
 
     def __enter__(self) -> Self:
         """Draw the empty panel."""
@@ -88,6 +89,10 @@ class LiveDisplay:
             self.note(line)
         self._draw()
 
+    def saved(self) -> None:
+        """Show from now on how old the last checkpoint is."""
+        self._saved = self._now()
+
     def note(self, text: str) -> None:
         """Print the text above the panel."""
         for line in text.split("\n"):
@@ -100,5 +105,7 @@ class LiveDisplay:
             self._live.update(self._panel(), refresh=True)
 
     def _panel(self) -> Panel:
-        remaining = self._pace.remaining(self._now())
-        return draw_panel(self._cohort, self._place, self._members, remaining, self._console.size)
+        now = self._now()
+        age = None if self._saved is None else now - self._saved
+        remaining = self._pace.remaining(now)
+        return draw_panel(self._cohort, self._place, self._members, remaining, self._console.size, age)

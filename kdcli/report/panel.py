@@ -48,6 +48,7 @@ def draw_panel(
     members: Sequence[MemberResult | Stopped],
     remaining: float | None,
     size: ConsoleDimensions,
+    saved: float | None = None,
 ) -> Panel:
     """The panel.
 
@@ -57,6 +58,7 @@ def draw_panel(
         members: The last epoch's results; empty before the first.
         remaining: Seconds to go, where that can be told.
         size: The terminal's.
+        saved: How old the last checkpoint is, in seconds; None before the first.
     """
     width = min(size.width, _WIDEST)
     inner = max(width - _FRAME, 1)
@@ -70,6 +72,7 @@ def draw_panel(
     footer = [f"{_COLUMNS[index].title} {value}" for index, value in common.items()]
     footer += [f"{count(place.speed)} images/s"] * (place.speed > 0)
     footer += [f"ETA {clock(remaining)}"] * (remaining is not None)
+    footer += [f"saved {clock(saved)} ago"] * (saved is not None)
     networks = _styled(lines, leads=len(members) > _FEW)
     content = Group(_bars(cohort, place), Text(), *networks, Text(), *_packed(footer, inner))
     title = Text(shorten(clean(cohort.title), max(inner - 2, 1)))

@@ -56,6 +56,9 @@ class PlainDisplay:
         for line in self._leavers.news(result):
             self._write(line)
 
+    def saved(self) -> None:
+        """Nothing: a line for each would be too many."""
+
     def note(self, text: str) -> None:
         """Write the text, each of its lines as one."""
         for line in text.split("\n"):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kdcli.report.html import Section, escape, figure_html, mapping_html, page, paragraphs
+from kdcli.report.plots import Drawing
 from kdcli.report.sweep import SweepGroup, SweepRow, rank, reference_lines, why_unranked
 from kdcli.report.sweep_figures import Picture
 from kdcli.report.sweep_grid import grid_note, swept_values
@@ -16,6 +17,10 @@ from kdcli.report.tables import Cells, Column
 from kdcli.report.units import plural
 
 _MOST_ON_A_LINE = 5
+_BUYS = (
+    "Top-1 on the test set over what a network costs; the dotted line joins those that no other one beats in both. "
+    "Choose a size for what you can afford, and everything else by validation."
+)
 _LEFT_OUT = ("seeds", "test top-1 %")  # the links to the runs and the errors say as much
 
 
@@ -42,13 +47,16 @@ class SweepFacts:
     best: str | None
 
 
-def sweep_page(rows: Sequence[SweepRow], facts: SweepFacts, pictures: Sequence[Picture]) -> str:
+def sweep_page(
+    rows: Sequence[SweepRow], facts: SweepFacts, pictures: Sequence[Picture], tradeoff: Drawing | None = None
+) -> str:
     """The report.
 
     Args:
         rows: The jobs in grid order.
         facts: What stands beside them.
         pictures: The figures.
+        tradeoff: What accuracy costs.
     """
     groups, failures = rank(rows), unfinished(rows)
     sections = []
@@ -58,6 +66,10 @@ def sweep_page(rows: Sequence[SweepRow], facts: SweepFacts, pictures: Sequence[P
         title = "In the order of the grid" if why_unranked(rows) else "Ranked by validation"
         said = paragraphs([table_note(rows), *sweep_remarks(rows, smoke=facts.smoke)])
         sections.append(Section(title, _ranked(rows, groups) + said))
+    if tradeoff is not None:
+        sections.append(
+            Section("What it buys", figure_html(tradeoff.svg, "Accuracy and its costs") + paragraphs([_BUYS]))
+        )
     if failures:
         sections.append(Section(f"{len(failures)} of {plural(len(rows), 'job')} did not finish", _failures(failures)))
     sections += [

@@ -19,6 +19,7 @@ CONFIG = "config.yaml"
 OVERRIDES = "overrides.yaml"
 ENVIRONMENT = "environment.json"
 SUMMARY = "summary.json"
+FINDINGS = "findings.json"
 METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
 

@@ -11,6 +11,7 @@ from kdcli.schema.data import Dataset, Transfer
 from kdcli.schema.method import AlphaSchedule, Loss, TemperatureSchedule
 from kdcli.schema.model import Model
 from kdcli.schema.optimization import LrSchedule, Optimizer
+from kdcli.schema.tracking import NoTracker, Tracker
 
 EnsembleMean = Literal["arithmetic", "geometric"]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
@@ -55,6 +56,7 @@ class Training(Section):
     compile: bool
     output_dir: str
     sweep: Sweep
+    tracker: Tracker = NoTracker()
 
 
 class TrainTeacher(Training):

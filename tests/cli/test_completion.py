@@ -46,6 +46,8 @@ def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("kd distill-student -c ", ["job", "hydra", "all"]),
         ("kd distill-student --progress=r", ["--progress=rich"]),
         ("kd distill-student --dr", ["--dry-run"]),
+        ("kd data ", ["show"]),
+        ("kd data show dataset.vi", ["dataset.views=", "dataset.view_pixels="]),
         ("kd resume --mul", []),
         ("kd distill-student model=resnet8", ["model=resnet8", "model=resnet8x4"]),
         ("kd distill-student temperature=co", ["temperature=constant", "temperature=cosine"]),

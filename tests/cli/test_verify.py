@@ -54,8 +54,8 @@ def test_a_whole_run_says_how_much_was_looked_at(teacher: Path, capsys: pytest.C
     files = sum(path.is_file() for path in (teacher / "checkpoints").rglob("*"))
     steps = len(list((teacher / "checkpoints").glob("step-*")))
     assert main(["verify", str(teacher)]) == 0
-    # run.json, config, overrides, environment, summary, metrics
-    assert capsys.readouterr().out == f"whole: {files + 6} files, {steps} checkpoints\n"
+    # run.json, config, overrides, environment, summary, findings, metrics
+    assert capsys.readouterr().out == f"whole: {files + 7} files, {steps} checkpoints\n"
 
 
 def test_the_baseline_inside_is_checked_too(student: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,7 +27,9 @@ METRIC_KEYS = {
 }  # fmt: skip
 TIMES = {"seconds", "images_per_second", "wall_seconds"}
 STEP_FILES = {"manifest.json", "model.safetensors", "state.json", "state.safetensors"}
-RECORDS = {"run.json", "config.yaml", "overrides.yaml", "environment.json", "metrics.jsonl", "summary.json"}
+RECORDS = {
+    "run.json", "config.yaml", "overrides.yaml", "environment.json", "metrics.jsonl", "summary.json", "findings.json",
+}  # fmt: skip
 
 
 def step_directory(run: Path, name: str = "best") -> Path:

@@ -152,7 +152,7 @@ def test_the_test_set_is_read_once_after_the_selection(
 
     monkeypatch.setattr(TensorSource, "gather", spied)
     train("epochs=2", f"output_dir={tmp_path}")
-    assert sum(count for count, _, _ in read) == 10_000
+    assert sum(count for count, _, _ in read if count > 100) == 10_000, "the rest are the images of the report"
     assert all(lines == 2 and pointers == {"last.json", "best.json"} for _, lines, pointers in read)
 
 
@@ -277,6 +277,7 @@ def test_a_member_that_diverges_does_not_touch_the_others(train: Train, tmp_path
     assert not (run.path / "cohort").exists()
     assert [checkpoint.verify(path / "checkpoints") for path in (first, second)] == [[], []]
     assert reference.step_directory(second, "last") == reference.step_directory(second, "best")
+    scripted.FragileNet.built = 0  # one more was built to see what it costs
     alone = train("seed=1000", *fragile[:-1])
     assert reference.differences(reference.weights(first), reference.weights(alone.path)) < 1e-6
 
