@@ -14,7 +14,7 @@ from kdcli.data.normalize import Normalization
 from kdcli.data.order import mix_seed
 from kdcli.data.source import Source, make_source
 from kdcli.data.split import cut_validation
-from kdcli.data.types import Dataset, Split
+from kdcli.data.types import Dataset
 from kdcli.data.views import View, make_view
 from kdcli.engine.bank import Bank, make_bank
 from kdcli.engine.device import pick_device as pick_device
@@ -59,8 +59,8 @@ class Data:
     """A dataset as a training sees it.
 
     ``train`` are the indices of the training part, ``transfer`` those that the networks learn from, ``val`` the
-    validation part, all into what ``source`` and ``labels`` hold on the device: the dataset's training split, and after
-    it synthetic cases, if there are any. ``fingerprint`` is of all of that.
+    validation part, all into what ``source`` and ``labels`` hold on the device: the dataset's training split, then
+    synthetic cases, if any. ``fingerprint`` is of all of that.
     """
 
     dataset: Dataset
@@ -107,7 +107,9 @@ def load_data(
     normalization = Normalization.of(dataset.train.subset(train), dataset.kind)
     most = SMOKE_BATCHES * batch_size if smoke else None
     seen = make_transfer_set(transfer, dataset, train, most=most, say=say)
-    val, test = (_few(val), _few_of(dataset.test)) if smoke else (val, dataset.test)
+    test = dataset.test
+    if smoke:
+        val, test = _few(val), test.subset(_few(torch.arange(len(test))))
     return Data(
         dataset=dataset,
         source=make_source(seen.split.inputs, device),
@@ -125,10 +127,6 @@ def load_data(
 
 def _few(indices: Tensor) -> Tensor:
     return indices[: SMOKE_BATCHES * SMOKE_EXAMPLES]
-
-
-def _few_of(split: Split) -> Split:
-    return split.subset(_few(torch.arange(len(split))))
 
 
 def build_network(model: Model, dataset: Dataset, seed: int) -> nn.Module:
