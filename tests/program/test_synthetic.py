@@ -89,7 +89,7 @@ def test_one_step_goes_down_the_gradient_of_the_cross_entropy_with_the_teacher(
     net = build_network(config.model, letter_p2(), config.seed)
     weights = {name: value.detach().double().requires_grad_() for name, value in net.state_dict().items()}
     loss = -(answers * log_softmax(forward(weights, seen), 1)).sum(1).mean()
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     found = doubled(reference.weights(run.path, "last"))
     for name, value in weights.items():
         assert value.grad is not None
