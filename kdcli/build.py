@@ -13,9 +13,8 @@ from kdcli import data, targets
 from kdcli.data.normalize import Normalization
 from kdcli.data.order import mix_seed
 from kdcli.data.source import Source, make_source
-from kdcli.data.split import split_validation
-from kdcli.data.transfer import select_transfer
-from kdcli.data.types import Dataset, Split
+from kdcli.data.split import cut_validation
+from kdcli.data.types import Dataset
 from kdcli.data.views import View, make_view
 from kdcli.engine.bank import Bank, make_bank
 from kdcli.engine.device import pick_device as pick_device
@@ -47,6 +46,7 @@ from kdcli.schema import DistillStudent, Training, method, optimization
 from kdcli.schema import data as data_schema
 from kdcli.schema.model import Model, build_options
 from kdcli.teachers import LiveTargets, Teacher
+from kdcli.transfer import make_transfer_set
 
 SMOKE_BATCHES = 2
 SMOKE_EXAMPLES = 256
@@ -59,7 +59,8 @@ class Data:
     """A dataset as a training sees it.
 
     ``train`` are the indices of the training part, ``transfer`` those that the networks learn from, ``val`` the
-    validation part, all into the dataset's training split, which ``source`` and ``labels`` hold on the device.
+    validation part, all into what ``source`` and ``labels`` hold on the device: the dataset's training split, then
+    synthetic cases, if any. ``fingerprint`` is of all of that.
     """
 
     dataset: Dataset
@@ -72,6 +73,12 @@ class Data:
     val: Tensor
     view: View
     normalization: Normalization
+    fingerprint: str
+
+    @property
+    def num_cases(self) -> int:
+        """How many synthetic cases there are."""
+        return len(self.source) - len(self.dataset.train)
 
     @property
     def num_classes(self) -> int:
@@ -86,47 +93,40 @@ def load_dataset(section: data_schema.Dataset) -> Dataset:
 
 
 def load_data(
-    section: data_schema.Dataset, transfer: data_schema.Transfer, device: torch.device, *, smoke: bool, batch_size: int
+    section: data_schema.Dataset,
+    transfer: data_schema.Transfer,
+    device: torch.device,
+    *,
+    smoke: bool,
+    batch_size: int,
+    say: targets.Say = lambda line: None,
 ) -> Data:
-    """Load a dataset, cut its validation part, select the transfer set, and put it all on the device."""
+    """Load a dataset, cut its validation part, make the transfer set, and put it all on the device."""
     dataset = load_dataset(section)
-    train, val = _cut_validation(dataset, section)
+    train, val = cut_validation(dataset, section.val_fraction, section.val_seed)
     normalization = Normalization.of(dataset.train.subset(train), dataset.kind)
-    chosen = select_transfer(
-        dataset.train.labels, train,
-        fraction=transfer.fraction, omit=transfer.omit, only=transfer.only, seed=transfer.seed,
-    )  # fmt: skip
+    most = SMOKE_BATCHES * batch_size if smoke else None
+    seen = make_transfer_set(transfer, dataset, train, most=most, say=say)
     test = dataset.test
     if smoke:
-        chosen, val, test = chosen[: SMOKE_BATCHES * batch_size], _few(val), _few_of(test)
+        val, test = _few(val), test.subset(_few(torch.arange(len(test))))
     return Data(
         dataset=dataset,
-        source=make_source(dataset.train.inputs, device),
-        labels=dataset.train.labels.to(device),
+        source=make_source(seen.split.inputs, device),
+        labels=seen.split.labels.to(device),
         test=make_source(test.inputs, device),
         test_labels=test.labels,
         train=train,
-        transfer=chosen,
+        transfer=seen.indices,
         val=val,
         view=make_view(section.views, section.view_pixels, dataset.kind),
         normalization=normalization.to(device),
+        fingerprint=seen.fingerprint,
     )
 
 
 def _few(indices: Tensor) -> Tensor:
     return indices[: SMOKE_BATCHES * SMOKE_EXAMPLES]
-
-
-def _few_of(split: Split) -> Split:
-    return split.subset(_few(torch.arange(len(split))))
-
-
-def _cut_validation(dataset: Dataset, section: data_schema.Dataset) -> tuple[Tensor, Tensor]:
-    if dataset.validation is not None and section.val_fraction > 0:
-        everything = torch.ones(len(dataset.train), dtype=torch.bool)
-        everything[dataset.validation] = False
-        return everything.nonzero().squeeze(1), dataset.validation
-    return split_validation(dataset.train.labels, section.val_fraction, section.val_seed)
 
 
 def build_network(model: Model, dataset: Dataset, seed: int) -> nn.Module:
@@ -209,7 +209,7 @@ def build_targets(teacher: Teacher, loaded: Data, config: DistillStudent, say: t
     Where the training would not see every view, asking about all of them would cost more than asking in every step.
     """
     device = loaded.labels.device
-    examples = targets.Examples(loaded.source, loaded.transfer.to(device), loaded.view, loaded.dataset.fingerprint)
+    examples = targets.Examples(loaded.source, loaded.transfer.to(device), loaded.view, loaded.fingerprint)
     store = Path(config.targets.store or Path(config.output_dir) / "targets")
     asked = targets.question(teacher, examples, loaded.num_classes, config.targets.dtype)
     if loaded.view.count <= config.epochs:

@@ -166,6 +166,7 @@ def image_data() -> build.Data:
         val=torch.arange(30, 40),
         view=Shift(1),
         normalization=Normalization((0.5,), (0.3,)),
+        fingerprint="toy",
     )
 
 

@@ -16,7 +16,7 @@ LAYERS = (
     {"calibration", "metrics", "losses", "models", "data", "selection", "specialists", "synthetic"},
     {"teachers", "objective", "targets"},
     {"engine"},
-    {"build", "checkpoint", "rundir", "trained"},
+    {"build", "checkpoint", "rundir", "trained", "transfer"},
     {"report", "trackers"},
     {"program"},
     {"studies"},

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from kdcli.data.order import generator
-from kdcli.data.types import Split
+from kdcli.data.types import Dataset, Split
 from kdcli.errors import DataError
 
 _SPLIT = 3
@@ -36,6 +36,18 @@ def split_validation(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor
                 f"{fraction:g} of {len(labels)} examples is less than one", fix="take a larger fraction, or 0"
             )
     return (~chosen).nonzero().squeeze(1), chosen.nonzero().squeeze(1)
+
+
+def cut_validation(dataset: Dataset, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Indices of the training and of the validation part: the published one, where there is one and one is wanted.
+
+    See :func:`split_validation`.
+    """
+    if dataset.validation is None or fraction == 0:
+        return split_validation(dataset.train.labels, fraction, seed)
+    everything = torch.ones(len(dataset.train), dtype=torch.bool)
+    everything[dataset.validation] = False
+    return everything.nonzero().squeeze(1), dataset.validation
 
 
 def sample(labels: Tensor, fraction: float, seed: int, *, keep: int = 0) -> Tensor:

@@ -15,13 +15,15 @@ import torch
 from torch import Tensor
 
 from kdcli.data.normalize import Normalization
-from kdcli.data.order import batches, epoch_order
+from kdcli.data.order import batches, epoch_order, mix_seed
 from kdcli.data.source import Source
 from kdcli.data.views import View
 from kdcli.engine.ranks import ALONE, Ranks
 
 TOGETHER_NUMBERS = 800_000
 """Numbers of input that are prepared at once where batches are smaller: they stay in the cache of a core."""
+
+_AGAIN = 21
 
 
 class Targets(Protocol):
@@ -58,7 +60,8 @@ class Stream:
         batch_size: Examples a step.
         data_seed: Decides order and views.
         targets: The teacher's answers, if there is one.
-        epoch_examples: How many examples make an epoch, where it is not all of them: another draw each time.
+        epoch_examples: How many examples make an epoch, where it is not all of them once: fewer are another draw each
+            time; where they are more, all are gone through again, in another order and other views.
         ranks: The processes that share every batch; the sizes here are of whole batches.
     """
 
@@ -76,7 +79,7 @@ class Stream:
     @property
     def num_examples(self) -> int:
         """Examples an epoch, for each network."""
-        return min(len(self.indices[0]), self.epoch_examples or len(self.indices[0]))
+        return self.epoch_examples or len(self.indices[0])
 
     @property
     def batch_sizes(self) -> list[int]:
@@ -88,20 +91,30 @@ class Stream:
 
         To be closed where it is not used to its end: other processes may be at work for it.
         """
-        order = epoch_order(self.data_seed, epoch, len(self.indices[0]))[: self.num_examples].to(self.labels.device)
-        views = self.view.draw(self.data_seed, epoch, len(self.source)).to(self.labels.device)
         first_group = first_step // self._together
-        groups = self._groups(order)[first_group:]
+        groups, views = (self._groups(each)[first_group:] for each in self._order(epoch))
         examples = [self._examples(torch.cat(group.rows)) for group in groups]
         sizes, every = [len(each) for each in examples], torch.cat(examples)
+        seen = [torch.cat(group.rows).T.flatten() for group in views]
         with closing(self.source.batches(examples)) as raws:
-            told = zip(groups, self.labels[every].split(sizes), views[every].split(sizes), raws, strict=True)
+            told = zip(groups, self.labels[every].split(sizes), seen, raws, strict=True)
             for number, (group, labels, shown, raw) in enumerate(told, first_group):
                 done = max(first_step - number * self._together, 0)
                 prepared = self._prepared(group.rows, labels, shown, raw)
                 for size, batch in list(zip(group.sizes, prepared, strict=True))[done:]:
                     self.ranks.begin(size)
                     yield batch
+
+    def _order(self, epoch: int) -> tuple[Tensor, Tensor]:
+        """The positions ``(E,)`` that an epoch goes through, and the views ``(E, N)`` of the N examples at each."""
+        num, device = len(self.indices[0]), self.labels.device
+        orders, views = [], []
+        for again in range(-(-self.num_examples // num)):
+            seed = mix_seed(_AGAIN, self.data_seed, again) if again else self.data_seed
+            orders.append(epoch_order(seed, epoch, num).to(device))
+            drawn = self.view.draw(seed, epoch, len(self.source)).to(device)
+            views.append(torch.stack([drawn[indices[orders[-1]]] for indices in self.indices], dim=1))
+        return torch.cat(orders)[: self.num_examples], torch.cat(views)[: self.num_examples]
 
     @cached_property
     def _together(self) -> int:

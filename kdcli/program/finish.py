@@ -18,7 +18,7 @@ from kdcli.metrics import Measures, measure
 from kdcli.program.commits import commit_best, commit_diverged, commit_last
 from kdcli.program.slots import Program, Slot, schedule_value
 from kdcli.schema.model import model_label
-from kdcli.schema.results import Selected, Summary, TestMeasures
+from kdcli.schema.results import Selected, Summary, TestMeasures, TransferSummary
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,7 @@ def summarise(outcome: Outcome, fit: Fit, data: Data, test: TestMeasures, *, wal
         selected=outcome.selected,
         val=None if val is None else as_result(val),
         test=test,
+        transfer=TransferSummary(kind=config.transfer.kind, examples=len(data.transfer), cases=data.num_cases),
     )
 
 

@@ -98,10 +98,12 @@ def _plan(
     config: Training, networks: Sequence[str], data: Data, examples: int, wanted: Needs, folder: Path
 ) -> Rehearsal:
     steps = len(batches(data.transfer[:examples], config.batch_size))
+    real = int((data.transfer[:examples] < len(data.dataset.train)).sum())
+    made = f"{data.num_cases:,} synthetic cases, " if data.num_cases else ""
     return Rehearsal(
         networks=networks,
-        data=f"{data.dataset.name}: {examples:,} of {len(data.train):,} training examples, "
-        f"{len(data.val):,} for validation, {len(data.test):,} for the test",
+        data=f"{data.dataset.name}: {real:,} of {len(data.train):,} training examples, "
+        f"{made}{len(data.val):,} for validation, {len(data.test):,} for the test",
         course=f"{config.epochs:,} epochs of {steps:,} steps with {config.batch_size:,} examples each, "
         f"{config.epochs * steps:,} steps in all, on {data.labels.device}",
         needs=wanted,

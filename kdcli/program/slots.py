@@ -10,7 +10,6 @@ from typing import TypeVar
 from kdcli.rundir import RunDir
 from kdcli.rundir.find import TRAININGS
 from kdcli.schema import DistillStudent, Training, TrainTeacher
-from kdcli.schema.data import Transfer
 from kdcli.schema.method import AlphaSchedule, Constant, Loss, TemperatureSchedule
 
 ENSEMBLE_SEED_STEP = 1000
@@ -66,15 +65,11 @@ def member_configs(config: TrainTeacher) -> list[TrainTeacher]:
 def baseline_config(config: DistillStudent) -> DistillStudent:
     """The same student, seed, steps and batches without the teacher.
 
-    Where the transfer set has no labels, the baseline learns from the whole training set instead.
+    Where the transfer set has no labels, the baseline learns from examples that have: the originals of synthetic cases,
+    or the whole training set.
     """
-    transfer = config.transfer
-    if not transfer.labels:
-        transfer = type(transfer)(kind="training_set")
-    smoothing = config.loss.label_smoothing
-    return config.model_copy(
-        update={"loss": Loss(kind="hard", label_smoothing=smoothing), "transfer": transfer, "baseline": False}
-    )
+    hard = Loss(kind="hard", label_smoothing=config.loss.label_smoothing)
+    return config.model_copy(update={"loss": hard, "transfer": config.transfer.labelled(), "baseline": False})
 
 
 def teacher_names(config: DistillStudent) -> list[str]:
@@ -84,11 +79,7 @@ def teacher_names(config: DistillStudent) -> list[str]:
 
 def sees_the_same(first: Training, second: Training) -> bool:
     """Whether two trainings read the same examples, with or without labels, so that they can share a cohort."""
-    return _with_labels(first) == _with_labels(second)
-
-
-def _with_labels(config: Training) -> Transfer:
-    return config.transfer.model_copy(update={"labels": True})
+    return first.transfer.model_dump(exclude={"labels"}) == second.transfer.model_dump(exclude={"labels"})
 
 
 def home_of(run: RunDir) -> Path:

@@ -92,7 +92,9 @@ def open_classroom(configs: Sequence[DistillStudent], teacher_runs: Sequence[Run
 
 
 def _load(config: DistillStudent, device: torch.device, manner: Manner) -> Data:
-    return load_data(config.dataset, config.transfer, device, smoke=manner.smoke, batch_size=config.batch_size)
+    return load_data(
+        config.dataset, config.transfer, device, smoke=manner.smoke, batch_size=config.batch_size, say=manner.say
+    )
 
 
 def teach(lesson: Lesson, room: Classroom, cohort: Path, manner: Manner) -> None:

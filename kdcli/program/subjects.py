@@ -18,7 +18,7 @@ from kdcli.rundir import RunDir
 from kdcli.schema import Evaluate, Training, convert, parse_config
 from kdcli.schema.card import NetworkCard
 from kdcli.schema.commands import EnsembleMean
-from kdcli.schema.data import Transfer
+from kdcli.schema.data import TrainingSet
 from kdcli.schema.results import Summary
 from kdcli.trained import Trained, load_trained, member_runs
 
@@ -138,7 +138,7 @@ def _section_key(subject: Subject) -> str:
 
 
 def _load_exam(config: Training, device: torch.device, *, smoke: bool) -> Exam:
-    whole = Transfer(kind="training_set")
+    whole = TrainingSet(kind="training_set")
     data = load_data(config.dataset, whole, device, smoke=smoke, batch_size=config.batch_size)
     train = data.train[: SMOKE_BATCHES * SMOKE_EXAMPLES] if smoke else data.train
     return Exam(

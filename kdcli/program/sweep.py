@@ -41,6 +41,9 @@ COHORTS = "cohorts"
 
 OWN_KEYS = {"temperature", "alpha", "seed", "baseline", "sweep", "output_dir", "trust_code"}
 
+SIZE_KEYS = {"fraction", "omit", "only", "cases", "keep_original"}
+"""What decides how large a transfer set is: a baseline takes as many steps as its student, on whichever examples."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -67,7 +70,7 @@ def plan_sweep(configs: Sequence[Training], *, at_once: int = 1) -> Plan:
     for job, config in enumerate(configs):
         if isinstance(config, DistillStudent) and config.baseline:
             baseline = baseline_config(config)
-            keys[job] = baseline_key(baseline)
+            keys[job] = baseline_key(baseline) + _text(config.transfer.model_dump(include=SIZE_KEYS))
             baselines.setdefault(keys[job], baseline)
     order = list(baselines)
     baseline_of = {job: order.index(key) for job, key in keys.items()}
@@ -245,7 +248,7 @@ def _right(slot: Slot, loaded: dict[str, Data], manner: Manner) -> Tensor:
     key = _text(config.dataset.model_dump())
     if key not in loaded:
         loaded[key] = load_data(
-            config.dataset, config.transfer, device, smoke=manner.smoke, batch_size=config.batch_size
+            config.dataset, config.transfer.labelled(), device, smoke=manner.smoke, batch_size=config.batch_size
         )
     data = loaded[key]
     trained = load_trained(slot.run, device, trust_code=isinstance(config.model, Custom), select=config.select)

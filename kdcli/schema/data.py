@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from kdcli.schema.base import Interval, Probability, Section, Seed
+from kdcli.schema.base import Count, Interval, Positive, Probability, Section, Seed, Weight
 
 
 class DatasetSection(Section):
@@ -63,19 +63,67 @@ class Csv(DatasetSection):
 Dataset = Annotated[Shipped | Downloaded | ImageFolder | Csv, Field(discriminator="kind")]
 
 
-class TrainingSet(Section):
-    """The transfer set is the training set, or a part of it.
+class Originals(Section):
+    """Which examples of the training part a transfer set is, or is made of.
 
-    ``fraction`` keeps that share of every class, ``labels: false`` hides the labels, ``omit`` leaves classes out,
-    ``only`` keeps nothing but these classes.
+    ``fraction`` keeps that share of every class, ``omit`` leaves classes out, ``only`` keeps nothing but these classes.
     """
 
-    kind: Literal["training_set"]
     fraction: Annotated[float, Interval(0, 1, low_open=True)] = 1.0
-    labels: bool = True
     omit: list[Annotated[int, Interval(0)]] = []
     only: list[Annotated[int, Interval(0)]] = []
     seed: Seed = 0
 
 
-Transfer = TrainingSet
+class TrainingSet(Originals):
+    """The transfer set is the training set, or a part of it; ``labels: false`` hides the labels."""
+
+    kind: Literal["training_set"]
+    labels: bool = True
+
+    def labelled(self) -> TrainingSet:
+        """What a baseline learns from: the same examples, or where they have no labels the whole training set."""
+        return self if self.labels else TrainingSet(kind="training_set")
+
+
+class Synthetic(Originals):
+    """Cases without labels that are made of the originals, beside these or, with ``keep_original: false``, alone."""
+
+    cases: Count = 100_000
+    keep_original: bool = True
+
+    @property
+    def labels(self) -> bool:
+        """Nobody knows the class of a case that was made up, but the teacher."""
+        return False
+
+    def labelled(self) -> TrainingSet:
+        """What a baseline learns from: the originals, which have labels."""
+        kept = self.model_dump(include=set(Originals.model_fields))
+        return TrainingSet(kind="training_set", **kept)
+
+
+class Munge(Synthetic):
+    """Attributes exchanged between nearest neighbours (Bucila, Caruana and Niculescu-Mizil 2006, algorithm 1).
+
+    Each with probability ``p``, and with noise that a large ``s`` makes small.
+    """
+
+    kind: Literal["munge"]
+    p: Weight = 0.5
+    s: Positive = 5.0
+
+
+class RandomCases(Synthetic):
+    """Each attribute drawn by itself from the values that it has."""
+
+    kind: Literal["random"]
+
+
+class Nbe(Synthetic):
+    """Drawn from a naive Bayes mixture that was fitted to the originals."""
+
+    kind: Literal["nbe"]
+
+
+Transfer = Annotated[TrainingSet | Munge | RandomCases | Nbe, Field(discriminator="kind")]

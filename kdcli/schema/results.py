@@ -40,6 +40,14 @@ class Selected(Result):
     by: Literal["best", "last"]
 
 
+class TransferSummary(Result):
+    """What a network learned from: how many examples, ``cases`` of which were made."""
+
+    kind: str
+    examples: int
+    cases: int
+
+
 class TeacherSummary(Result):
     """The teacher of a distilled student."""
 
@@ -98,6 +106,7 @@ class Summary(Result):
     teacher: TeacherSummary | None = None
     baseline: BaselineSummary | None = None
     members: list[MembersSummary] | None = None
+    transfer: TransferSummary | None = None
 
 
 class MetricsLine(Result):

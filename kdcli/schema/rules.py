@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kdcli.errors import KDError
 from kdcli.schema.commands import Config, DistillStudent, Evaluate, Training, TrainTeacher
+from kdcli.schema.data import Synthetic
 from kdcli.schema.method import AlphaSchedule, Constant
 
 
@@ -47,9 +48,10 @@ def _check_transfer(config: Training, error: type[KDError]) -> None:
 
 def _check_teacher(config: TrainTeacher, error: type[KDError]) -> None:
     if not config.transfer.labels:
+        setting, where = _label_free(config)
         raise error(
-            "transfer.labels=false leaves train-teacher nothing to learn from",
-            where="transfer.labels",
+            f"{setting} leaves train-teacher nothing to learn from",
+            where=where,
             fix="leave it out, or use kd distill-student, where a teacher takes the labels' place",
         )
     if config.loss.kind != "hard":
@@ -62,11 +64,19 @@ def _check_teacher(config: TrainTeacher, error: type[KDError]) -> None:
 
 def _check_student(config: DistillStudent, error: type[KDError]) -> None:
     if not config.transfer.labels and (config.loss.kind == "hard" or not _always_one(config.alpha)):
+        setting, where = _label_free(config)
         raise error(
-            "a transfer set without labels has no hard term: alpha must be 1, with a loss that has a soft term",
-            where="transfer.labels, alpha",
+            f"{setting} has no labels and so no hard term: alpha must be 1, with a loss that has a soft term",
+            where=f"{where}, alpha",
             fix="add alpha=1, or keep the labels",
         )
+
+
+def _label_free(config: Training) -> tuple[str, str]:
+    """By which setting the transfer set has no labels, and the key of it."""
+    if isinstance(config.transfer, Synthetic):
+        return f"transfer={config.transfer.kind}", "transfer"
+    return "transfer.labels=false", "transfer.labels"
 
 
 def _always_one(alpha: AlphaSchedule) -> bool:

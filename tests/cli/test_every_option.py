@@ -27,6 +27,7 @@ NEEDS = {
     ("dataset", "imagefolder"): ["dataset.root=here"],
     ("model", "torchvision"): ["model.name=resnet18"],
     ("model", "custom"): ["model.target=package.module:factory"],
+    **{("transfer", kind): ["alpha=1"] for kind in ("munge", "nbe", "random")},
 }
 
 

@@ -30,6 +30,7 @@ NEEDS = {
     "dataset=imagefolder": ["dataset.root=here"],
     "model=torchvision": ["model.name=resnet18"],
     "model=custom": ["model.target=package.module:factory"],
+    **{f"transfer={kind}": ["alpha.value=1"] for kind in ("munge", "nbe", "random")},
 }
 GIVEN = {key.split("=")[0] + "." + need.split(".")[1].split("=")[0] for key, needs in NEEDS.items() for need in needs}
 UNUSED = {"view_pixels"}  # a table has no pixels
@@ -51,13 +52,15 @@ def content(group: str, option: str) -> dict[str, Any]:
 
 
 def rows(command: str) -> list[dict[str, str]]:
-    """Each option once; a teacher has but one loss, and a recipe chooses for other groups."""
+    """Each option once; a teacher has but one loss and needs labels, and a recipe chooses for other groups."""
     table = {group: options(group) for group in groups(command)}
     del table["recipe"]
+    synthetic = [{"transfer": option} for option in table["transfer"] if option != "training_set"]
+    table["transfer"] = ["training_set"]
     if command == "train-teacher":
-        table["loss"] = ["hard"]
+        table["loss"], synthetic = ["hard"], []
     columns = zip_longest(*table.values())
-    return [{group: option for group, option in zip(table, row, strict=True) if option} for row in columns]
+    return [*({g: o for g, o in zip(table, row, strict=True) if o} for row in columns), *synthetic]
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +99,7 @@ def test_the_rows_hold_every_option() -> None:
         seen = {(group, option) for row in rows(command) for group, option in row.items()}
         wanted = {(group, option) for group in groups(command) for option in options(group)}
         left = {option for _, option in wanted - seen}
-        assert left - {"kd", "soft_ce", "mse_logits"} == set(options("recipe"))
+        assert left - {"kd", "soft_ce", "mse_logits", "munge", "nbe", "random"} == set(options("recipe"))
 
 
 def test_every_directory_is_a_group_of_both_commands() -> None:

@@ -128,4 +128,27 @@ def test_an_epoch_can_be_cut_to_the_length_of_another(world: Any) -> None:
     seen = [joined(stream, epoch).inputs for epoch in range(2)]
     assert [len(inputs) for inputs in seen] == [20, 20]
     assert torch.equal(seen[0], joined(world.stream(), 0).inputs[:20])
-    assert world.stream(epoch_examples=1000).num_examples == 56
+
+
+def test_an_epoch_longer_than_the_examples_goes_through_them_again(image_world: Any) -> None:
+    """Each time in another order and in other views; what all do once comes first, as always."""
+    listener = Listener()
+    stream = image_world.stream(view=Shift(2), batch_size=16, epoch_examples=130, targets=listener)
+    assert stream.batch_sizes == [16] * 8 + [2]
+    long = joined(stream, 2)
+    positions, views = (torch.cat([asked[part] for asked in listener.asked]) for part in (0, 1))
+    once = joined(image_world.stream(view=Shift(2)), 2)
+    assert torch.equal(long.inputs[:56], once.inputs)
+    assert torch.equal(long.labels, image_world.split.labels[positions])
+    passes = positions.split(56)
+    assert [len(set(each.tolist())) for each in passes] == [56, 56, 18]
+    assert not torch.equal(passes[0], passes[1])
+    raw = torch.cat([asked[2] for asked in listener.asked])
+    assert torch.equal(raw, Shift(2).apply(image_world.split.inputs[positions], views))
+    shown = torch.full((2, 56), -1)
+    for number in range(2):
+        shown[number, passes[number]] = views[56 * number : 56 * (number + 1)]
+    assert float((shown[0] == shown[1]).double().mean()) < 0.25  # by chance 1 of 25
+    rest = list(stream.epoch(2, 5))
+    assert torch.equal(torch.cat([batch.inputs for batch in rest]), long.inputs[80:])
+    assert not same(joined(stream, 3), long)

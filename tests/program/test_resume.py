@@ -44,6 +44,9 @@ PROGRAMS = {
     "student and baseline": ("distill-student", *DROPOUT, "dataset.views=shift", "temperature=linear"),
     "student alone": ("distill-student", "baseline=false", "loss=mse_logits", "alpha.value=0.5"),
     "baseline by itself": ("distill-student", "transfer.labels=false", "alpha.value=1"),
+    "synthetic cases": (
+        "distill-student", "transfer=munge", "transfer.cases=590", "transfer.keep_original=false", "alpha.value=1",
+    ),
     "networks in turn": ("distill-student", "model=cnn", "model.channels=[2]", "dataset.val_fraction=0.005"),
 }  # fmt: skip
 

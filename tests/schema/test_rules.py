@@ -72,6 +72,25 @@ def test_without_labels_alpha_one_is_fine(student: Any, one: float) -> None:
     parse_config("distill-student", student({"transfer.labels": False, "alpha.value": one}))
 
 
+@pytest.mark.parametrize("kind", ["munge", "random", "nbe"])
+def test_synthetic_cases_have_no_labels(student: Any, teacher: Any, kind: str) -> None:
+    transfer = {"transfer": {"kind": kind}}
+    with pytest.raises(
+        UsageError, match=f"transfer={kind} has no labels and so no hard term: alpha must be 1"
+    ) as caught:
+        parse_config("distill-student", student(transfer))
+    assert caught.value.where == "transfer, alpha"
+    parse_config("distill-student", student(transfer | {"alpha.value": 1}))
+    with pytest.raises(UsageError, match=f"transfer={kind} leaves train-teacher nothing to learn from") as caught:
+        parse_config("train-teacher", teacher(transfer))
+    assert "kd distill-student" in str(caught.value.fix)
+
+
+def test_labels_are_no_setting_of_synthetic_cases(student: Any) -> None:
+    with pytest.raises(UsageError, match=r"unknown key 'transfer.labels'"):
+        parse_config("distill-student", student({"transfer": {"kind": "munge", "labels": True}, "alpha.value": 1}))
+
+
 def test_a_rule_broken_in_a_run_is_a_checkpoint_error(student: Any) -> None:
     with pytest.raises(CheckpointError, match="select=best needs a validation part"):
         parse_config("distill-student", student(UNSPLIT), error=CheckpointError, where="config.yaml")

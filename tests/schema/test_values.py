@@ -96,6 +96,12 @@ def test_the_ends_of_the_ranges_are_allowed(student: Any, key: str, value: objec
         ("teacher", ["a", 1], "teacher.1 = 1 is not a text"),
         ("dataset", {"kind": "csv", "path": "x.csv"}, "dataset.target is missing"),
         ("output_dir", 10**90, "..."),
+        ("transfer", {"kind": "munge", "p": 1.1}, "transfer.p = 1.1 is out of range; allowed: [0, 1]"),
+        ("transfer", {"kind": "munge", "s": 0}, "transfer.s = 0 is out of range; allowed: > 0"),
+        ("transfer", {"kind": "munge", "s": math.inf}, "transfer.s = inf is not a finite number; allowed: > 0"),
+        ("transfer", {"kind": "nbe", "p": 0.5}, "unknown key 'transfer.p'"),
+        ("transfer", {"kind": "nbe", "cases": 0}, "transfer.cases = 0 is out of range; allowed: [1, 10000000]"),
+        ("transfer", {"kind": "gan"}, "transfer.kind = 'gan'; allowed: 'training_set', 'munge', 'random', 'nbe'"),
     ],
 )
 def test_other_wrong_values_are_named_too(student: Any, key: str, value: object, words: str) -> None:
