@@ -121,7 +121,9 @@ def _show_plan(study: Study, place: Path) -> int:
         axes, listed = laid_out.axes[label], LISTED[part.command]
         names = earlier_of(part)
         swept = [f"{key}={','.join(map(written, values))}" for key, values in axes.own.items()]
-        seeds = [f"seed={','.join(map(str, range(axes.seeds)))}"] * (listed.sweeps and axes.seeds > 1)
+        seeds = [f"seed={','.join(map(str, range(part.first_seed, part.first_seed + axes.seeds)))}"] * (
+            listed.trains and axes.seeds > 1
+        )
         after = [f"{listed.earlier}={','.join(names)}"] * bool(names)
         count = len(laid_out.points[label])
         points = f" ({count} points)" if count > 1 else ""

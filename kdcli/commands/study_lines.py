@@ -35,7 +35,8 @@ def line_of(part: StudyRun, axes: Axes, point: Point, earlier: Sequence[str], ou
         output_dir: Where its outputs go.
     """
     own = [f"{axis}={written(point.values[axis])}" for axis in axes.own]
-    seed = [f"seed={point.seed}"] * (axes.seeds > 1)
+    several = LISTED[part.command].trains and (axes.seeds > 1 or part.first_seed > 0)
+    seed = [f"seed={part.first_seed + point.seed}"] * several
     return [*part.overrides, *own, *seed, *_earlier(part.command, earlier), override("output_dir", output_dir)]
 
 

@@ -22,6 +22,7 @@ from kdcli.rundir import RunDir, list_runs
 from kdcli.schema import Evaluate, Training
 from kdcli.studies.address import written
 from kdcli.studies.form import StudyRun
+from kdcli.studies.listed import LISTED
 from kdcli.studies.outcome import Outcome
 from kdcli.studies.points import Axes, Point
 
@@ -100,7 +101,7 @@ def run_part(
         What came of each point.
     """
     lines = part.lines(outcomes, place)
-    if part.run.command == "evaluate":
+    if not LISTED[part.run.command].trains:
         return _evaluate(part, lines, outcomes, place)
     jobs = compose(part.run.command, lines, place.flags)
     finder = _Finder(part, place)

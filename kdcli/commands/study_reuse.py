@@ -1,4 +1,4 @@
-"""Runs that are there already: a study takes a finished one with the same configuration and trains it no second time."""
+"""Runs that are there already: a study takes a finished one of the same configuration, and trains no second one."""
 
 from __future__ import annotations
 
@@ -12,19 +12,17 @@ from typing import Any
 
 from kdcli.errors import CheckpointError
 from kdcli.json_io import read_json
-from kdcli.program.slots import teacher_names
 from kdcli.rundir import RunDir, describe_environment
 from kdcli.rundir.find import TRAININGS
 from kdcli.rundir.run import ENVIRONMENT, RECORD
-from kdcli.schema import DistillStudent, Training, parse_config
+from kdcli.schema import Training, parse_config
 from kdcli.schema.model import Custom
 
 # What is inside a run belongs to it.
 _CLOSED = {"checkpoints", "members", "baseline", "baselines", "cohort", "cohorts", "figures", "programs", "targets"}
 _OWN: Any = {"output_dir": True, "sweep": True, "teacher": True, "trust_code": True, "targets": {"store"}}
-_BASE_OF_OWN: Any = {"output_dir": True, "sweep": True}
 
-TeacherHash = Callable[[DistillStudent], str]
+TeacherHash = Callable[[Training], str]
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ class Shelf:
             known = one.run.record.command, one.summary["seed"], one.summary["epochs"]
             if known != (command, config.seed, config.epochs) or self._key(one) != key:
                 continue
-            if not isinstance(config, DistillStudent) or one.summary["teacher"]["sha256"] == teacher_hash(config):
+            if _taught_by(one.summary) == (teacher_hash(config) if hasattr(config, "teacher") else None):
                 return one.run
         return None
 
@@ -103,6 +101,11 @@ class Shelf:
         return _key_of(config, environment.get("data_fingerprint"))
 
 
+def _taught_by(summary: dict[str, Any]) -> str | None:
+    teacher = summary.get("teacher")
+    return str(teacher["sha256"]) if isinstance(teacher, dict) else None
+
+
 def same(config: Training) -> str:
     """Equal for trainings with the same configuration and the same data, whatever teaches them."""
     from kdcli.build import load_dataset
@@ -111,17 +114,18 @@ def same(config: Training) -> str:
 
 
 def _key_of(config: Training, fingerprint: object) -> str:
-    left_out = _OWN if isinstance(config, DistillStudent) else _BASE_OF_OWN
-    return json.dumps([config.model_dump(exclude=left_out), fingerprint], sort_keys=True)
+    return json.dumps([config.model_dump(exclude=_OWN), fingerprint], sort_keys=True)
 
 
-def hash_teacher(config: DistillStudent) -> str:
+def hash_teacher(config: Training) -> str:
     """The hash of the weights of a student's teacher.
 
     Raises:
         CheckpointError: They are damaged.
     """
-    return _hash(tuple(teacher_names(config)), config.ensemble, config.trust_code)
+    teacher = getattr(config, "teacher")  # noqa: B009  of every command that has one
+    names = (teacher,) if isinstance(teacher, str) else tuple(teacher)
+    return _hash(names, getattr(config, "ensemble", "arithmetic"), getattr(config, "trust_code", False))
 
 
 @cache

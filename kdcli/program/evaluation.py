@@ -14,6 +14,7 @@ from kdcli.errors import DivergedError
 from kdcli.json_io import write_json_atomic
 from kdcli.metrics import confusion_matrix, measure, reliability_bins
 from kdcli.models import count_bytes, count_macs, count_parameters
+from kdcli.program.biases import check_classes, correct_bias, unseen
 from kdcli.program.finish import as_result
 from kdcli.program.latency import measure_latency
 from kdcli.program.past_teacher import PastTeachers
@@ -51,6 +52,7 @@ def plan_evaluation(config: Evaluate, runs: Sequence[RunDir], manner: Manner) ->
     device = pick_device(config.device)
     subjects = load_subjects(config, runs, device, manner.say)
     exams = load_exams(subjects, device, smoke=manner.smoke)
+    check_classes(config.bias.classes, exams[0])
     return Plan(config, device, list(zip(subjects, exams, strict=True)))
 
 
@@ -69,7 +71,7 @@ def evaluate(plan: Plan, manner: Manner) -> Evaluation:
         for subject, exam in plan.pairs:
             manner.say(f"measuring {subject.run.path}")
             latency = _latency(subject, exam, brief=manner.smoke) if plan.config.latency else []
-            measured.append(measure_run(subject, exam, teachers, latency))
+            measured.append(measure_run(subject, exam, teachers, latency, plan.config.bias.classes))
         classes = list(plan.pairs[0][1].data.dataset.classes)
         result = Evaluation(schema=1, run=str(home.path), classes=classes, runs=measured)
         write_json_atomic(home.path / EVALUATION, result.model_dump(by_alias=True))
@@ -77,7 +79,9 @@ def evaluate(plan: Plan, manner: Manner) -> Evaluation:
     return result
 
 
-def measure_run(subject: Subject, exam: Exam, teachers: PastTeachers, latency: list[Latency]) -> EvaluatedRun:
+def measure_run(
+    subject: Subject, exam: Exam, teachers: PastTeachers, latency: list[Latency], bias: Sequence[int] = ()
+) -> EvaluatedRun:
     """Everything that is reported of one run.
 
     Raises:
@@ -100,6 +104,7 @@ def measure_run(subject: Subject, exam: Exam, teachers: PastTeachers, latency: l
         latency=latency,
         reliability=[ReliabilityBin(**asdict(each)) for each in reliability_bins(test, labels)],
         confusion=confusion_matrix(test, labels).tolist(),
+        bias=correct_bias(bias, test, exam, ask(subject, unseen(exam), "validation")) if bias else None,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from kdcli.schema.base import Count, Section
+from kdcli.schema.base import Count, Section, Seed
 from kdcli.studies import address
 from kdcli.studies.address import Value
 
@@ -43,16 +43,17 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 class StudyRun(Section):
     """One command line of a study, perhaps for many points.
 
-    ``teacher``, ``run`` and ``generalist`` name what comes before it, under the key that the command itself has for it.
-    ``seeds`` above 1 means the seeds 0, 1, ...; ``sweep`` gives each key its values. All of it is one sweep.
+    ``teacher`` or ``run`` names what comes before it, under the key that the command itself has for it. ``seeds`` above
+    1 means the seeds 0, 1, ..., or as many from ``first_seed`` on; ``sweep`` gives each key its values. All of it is
+    one sweep.
     """
 
     command: str
     overrides: list[Override] = []
     teacher: Address | list[Address] | None = None
     run: Address | None = None
-    generalist: Address | None = None
     seeds: Count = 1
+    first_seed: Seed = 0
     sweep: dict[Key, Annotated[list[Value], Field(min_length=1)]] = {}
 
 

@@ -18,12 +18,12 @@ class Listed:
 
     Args:
         earlier: The key, of the command and of the form, that names what comes before it; None where nothing does.
-        sweeps: It can be run with ``-m``.
+        trains: It has seeds and axes of its own; what only measures has those of what it names.
         result: What its numbers are found in.
     """
 
     earlier: str | None
-    sweeps: bool
+    trains: bool
     result: type[BaseModel]
 
 
@@ -45,5 +45,5 @@ def asks_for_code(run: StudyRun) -> list[str]:
 
 def earlier_of(run: StudyRun) -> list[str]:
     """The addresses of what a run builds on."""
-    given = [run.teacher, run.run, run.generalist]
+    given = [run.teacher, run.run]
     return [text for each in given if each is not None for text in ([each] if isinstance(each, str) else each)]

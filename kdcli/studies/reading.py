@@ -77,7 +77,7 @@ class LaidOut:
             ValueError: One of them is not.
         """
         for run, _ in (first, second):
-            if not LISTED[self.study.runs[run].command].sweeps:
+            if not LISTED[self.study.runs[run].command].trains:
                 raise ValueError(f"{run} is no training: mcnemar compares two networks")
         return 1.0
 
@@ -109,11 +109,11 @@ def _check_command(run: StudyRun) -> None:
     if run.command not in LISTED:
         raise ValueError(f"{run.command!r} is no command of a study; those are: {', '.join(LISTED)}")
     listed = LISTED[run.command]
-    for key in ("teacher", "run", "generalist"):
+    for key in ("teacher", "run"):
         if (getattr(run, key) is not None) != (key == listed.earlier):
             verb = "needs" if key == listed.earlier else "has no"
             raise ValueError(f"{run.command} {verb} {key}: the name of a run that stands before it")
-    if not listed.sweeps and (run.sweep or run.seeds > 1):
+    if not listed.trains and (run.sweep or run.seeds > 1):
         raise ValueError(f"{run.command} has no seeds and no sweep: it has those of what it names")
 
 
