@@ -109,10 +109,11 @@ def _check_command(run: StudyRun) -> None:
     if run.command not in LISTED:
         raise ValueError(f"{run.command!r} is no command of a study; those are: {', '.join(LISTED)}")
     listed = LISTED[run.command]
+    if listed.earlier is not None and getattr(run, listed.earlier) is None:
+        raise ValueError(f"{run.command} needs {listed.earlier}: the name of a run that stands before it")
     for key in ("teacher", "run"):
-        if (getattr(run, key) is not None) != (key == listed.earlier):
-            verb = "needs" if key == listed.earlier else "has no"
-            raise ValueError(f"{run.command} {verb} {key}: the name of a run that stands before it")
+        if key != listed.earlier and getattr(run, key) is not None:
+            raise ValueError(f"{run.command} has no {key}")
     if not listed.trains and (run.sweep or run.seeds > 1):
         raise ValueError(f"{run.command} has no seeds and no sweep: it has those of what it names")
 

@@ -85,7 +85,7 @@ def test_several_earlier_runs_can_teach_together() -> None:
         (changed("runs", "teacher", "overrides", to=["optimizer.lr=${speed}"]), r"\$\{speed\} is no parameter"),
         (changed("runs", "student", "teacher", to="nobody"), "no run is called 'nobody'"),
         (changed("runs", "student", "teacher", to="student"), "no run is called 'student'"),
-        (changed("runs", "student", "teacher", to=None), "needs a teacher"),
+        (changed("runs", "student", "teacher", to=None), "distill-student needs teacher: the name of a run"),
         (changed("runs", "teacher", "seeds", to=2), "2 seeds, and seed k builds on its seed k: seeds must be 2"),
         (changed("runs", "teacher", "teacher", to="teacher"), "train-teacher has no teacher"),
         (changed("runs", "student", "run", to="teacher"), "distill-student has no run"),

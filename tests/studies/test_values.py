@@ -111,7 +111,7 @@ def test_the_spread_over_an_axis_can_be_written() -> None:
         ("student[temperature=2].test.errors", "temperature of student is never 2; its values: 1, 4, 16"),
         ({"op": "min", "of": [SMALL], "over": ["model"]}, "'model' is no open axis of what is looked over"),
         ({"op": "argmin", "of": ["student[temperature=1].test.errors"], "over": ["model"]}, "'large' is no number"),
-        ({"op": "mcnemar", "of": ["other", "student[model=small,temperature=1]"]}, "3 and 2 seeds cannot be paired"),
+        ({"op": "mcnemar", "of": ["other", "student[model=small,temperature=1]"]}, "2 and 3 seeds cannot be paired"),
     ],
 )
 def test_what_cannot_be_had_is_said(written: Any, what: str) -> None:
