@@ -127,7 +127,16 @@ def parse_line(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> 
             _take_flag(line, word, rest)
         else:
             line.words.append(word)
+    _check_study(line)
     return line
+
+
+def _check_study(line: Line) -> None:
+    """Refuse what only a study takes with another command."""
+    given = {"--budget": line.flags.budget, "--schema": line.flags.schema}
+    for name, value in given.items():
+        if value is not None and line.words[:1] != ["study"]:
+            raise UsageError(f"{name} is for studies", where=name, fix="kd study NAME takes it")
 
 
 def _color_allowed(environ: Mapping[str, str]) -> bool:

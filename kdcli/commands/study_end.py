@@ -17,7 +17,7 @@ from kdcli.errors import UsageError
 from kdcli.json_io import encode_json, read_json, write_json_atomic
 from kdcli.report.study import StudyRow, study_markdown, study_table
 from kdcli.report.study_page import StudyFacts, study_page
-from kdcli.report.text import encodable
+from kdcli.report.text import clean, encodable
 from kdcli.rundir import RunDir
 from kdcli.rundir.record import now
 from kdcli.rundir.run import ENVIRONMENT
@@ -92,7 +92,7 @@ def _reused(outcomes: Mapping[str, Sequence[Outcome]]) -> list[str]:
         paths = [one.run for one in each if one.reused]
         if paths:
             more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-            lines.append(f"{label}: {paths[0]}{more} was there already")
+            lines.append(f"{label}: {clean(paths[0])}{more} {'were' if more else 'was'} there already")
     return lines
 
 

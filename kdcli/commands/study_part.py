@@ -14,7 +14,7 @@ from kdcli.commands.jobs import Job
 from kdcli.commands.resume import carry_on
 from kdcli.commands.study_lines import carry_out_lines, compose, line_of
 from kdcli.commands.study_reuse import Shelf, hash_teacher
-from kdcli.errors import CheckpointError
+from kdcli.errors import CheckpointError, UsageError
 from kdcli.json_io import read_json
 from kdcli.program.slots import for_smoke
 from kdcli.report.units import plural
@@ -79,7 +79,10 @@ class Part:
         Raises:
             UsageError: What is wrong.
         """
-        compose(self.run.command, self.lines(None, place), place.flags)
+        try:
+            compose(self.run.command, self.lines(None, place), place.flags)
+        except UsageError as wrong:
+            raise UsageError(f"{self.label}: {wrong.what}", where=wrong.where, fix=wrong.fix) from wrong
 
 
 def _path(outcomes: Mapping[str, Sequence[Outcome]] | None, run: str, place: int) -> str:

@@ -78,7 +78,7 @@ class Shelf:
             try:
                 run = RunDir.open(path)
                 fits = run.record.command in TRAININGS and run.record.status == "finished"
-                if fits and run.record.smoke == self._smoke:
+                if fits and run.record.smoke == self._smoke and _has_ended(path.parent):
                     yield _Candidate(run, run.summary())
             except CheckpointError:
                 continue  # what is damaged cannot serve
@@ -99,6 +99,11 @@ class Shelf:
         config = parse_config(run.record.command, run.config(), error=CheckpointError, where=str(run.path))
         assert isinstance(config, Training)
         return _key_of(config, environment.get("data_fingerprint"))
+
+
+def _has_ended(folder: Path) -> bool:
+    """Whether the sweep that a run is a job of has ended, if it is one: only then the job has been compared."""
+    return not (folder / RECORD).exists() or RunDir.open(folder).record.status in ("finished", "failed")
 
 
 def _taught_by(summary: dict[str, Any]) -> str | None:

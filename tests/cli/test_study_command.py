@@ -137,7 +137,7 @@ def test_budgets_and_parameters_have_places_of_their_own(capsys: pytest.CaptureF
         (("mine.yaml", "--budget=tiny"), "--budget=tiny is not known"),
         (("mine.yaml", "budget=short", "--budget=full"), "two budgets: full and short"),
         (("--schema=table",), "--schema=table is not known"),
-        (("wrong.yaml",), "unknown key 'optimiser'"),
+        (("wrong.yaml",), "student: 2 of 2 jobs are wrong, none was started"),
         (("mine.yaml", "seeds=many"), "seeds"),
         (("quickstrat",), "did you mean"),
         (("absent.yaml",), "there is no study 'absent.yaml'"),
@@ -256,43 +256,70 @@ def test_a_grid_is_one_sweep_whose_points_can_be_told_apart(capsys: pytest.Captu
     assert (place / "report.html").read_text().count("<figure>") == 2
 
 
+PAIR = """
+title: A teacher and its students
+source: nobody
+claim: It runs.
+parameters: {seeds: 2, epochs: 1}
+runs:
+  teacher:
+    command: train-teacher
+    overrides: [model=mlp_30, "epochs=${epochs}", transfer.fraction=0.01, batch_size=32, device=cpu]
+  student:
+    command: distill-student
+    teacher: teacher
+    seeds: ${seeds}
+    overrides: [model=mlp_30, "epochs=${epochs}", transfer.fraction=0.01, batch_size=32, device=cpu, baseline=false]
+rows:
+  - {name: errors, value: student.test.errors}
+"""
+
+
 def test_what_another_study_has_trained_is_not_trained_again(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.yaml").write_text(PAIR)
     assert main(["study", "mine.yaml", "--quiet"]) == 0
-    first = results(place_of())
-    kept = reference.fingerprints(place_of())
-    Path("other.yaml").write_text(
-        CHAIN.replace("title: A teacher", "title: Another").replace("temperature=3", "temperature=4")
-    )
+    first, kept = results(place_of())["runs"], reference.fingerprints(place_of())
+    Path("other.yaml").write_text(PAIR.replace("title: A teacher", "title: Another"))
     capsys.readouterr()
     assert main(["study", "other.yaml", "seeds=3"]) == 0
-    said = capsys.readouterr()
+    said = capsys.readouterr().out
     (place,) = Path("outputs/studies/other").iterdir()
-    second = results(place)
-    for label in ("teacher", "assistant"):
-        (one,), (before,) = second["runs"][label], first["runs"][label]
-        assert (one["run"], one["reused"]) == (before["run"], True)
-        assert f"{label}: {one['run']} was there already" in said.out
-        assert f"- {label}: {one['run']} was there already" in (place / "table.md").read_text()
-    assert [(one["seed"], one["reused"]) for one in second["runs"]["student"]] == [(0, False), (1, False), (2, False)]
+    second = results(place)["runs"]
+    for label, count in (("teacher", 1), ("student", 2)):
+        assert [one["run"] for one in second[label][:count]] == [one["run"] for one in first[label]]
+        assert [one["reused"] for one in second[label]] == [True] * count + [False] * (len(second[label]) - count)
+        assert f"{label}: {second[label][0]['run']}" in said
+        assert f"- {label}: {second[label][0]['run']}" in (place / "table.md").read_text()
+    assert second["student"][2]["run"] == str(part(place, "student", "distill-student"))
+    assert second["student"][2]["result"]["seed"] == 2
     assert reference.fingerprints(place_of()) == kept
 
-    assert main(["study", "other.yaml", "epochs=1", "--quiet"]) == 0
-    assert main(["study", "other.yaml", "--smoke", "--quiet"]) == 0
-    others = [results(path) for path in Path("outputs/studies/other").iterdir() if path != place]
-    assert len(others) == 2
-    assert not any(one["reused"] for found in others for points in found["runs"].values() for one in points)
+
+@pytest.mark.parametrize("different", ["epochs=2", "--smoke", "output_dir=elsewhere"])
+def test_what_is_not_the_same_is_trained(different: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.yaml").write_text(PAIR)
+    assert main(["study", "mine.yaml", "seeds=1", "--quiet"]) == 0
+    Path("other.yaml").write_text(PAIR)
+    assert main(["study", "other.yaml", "seeds=1", different, "--quiet"]) == 0
+    (place,) = Path(".").glob("*/studies/other/*")
+    assert not any(one["reused"] for points in results(place)["runs"].values() for one in points)
 
 
-def test_of_a_sweep_only_what_is_missing_is_trained(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["study", "mine.yaml", "--quiet"]) == 0
-    before = {one["seed"]: one["run"] for one in results(place_of())["runs"]["student"]}
-    Path("other.yaml").write_text(CHAIN)
-    assert main(["study", "other.yaml", "seeds=3", "--quiet"]) == 0
+def test_a_students_teacher_must_be_the_same_in_every_weight(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.yaml").write_text(PAIR)
+    assert main(["study", "mine.yaml", "seeds=1", "--quiet"]) == 0
+    Path("other.yaml").write_text(PAIR.replace("train-teacher\n", "train-teacher\n    first_seed: 7\n"))
+    assert main(["study", "other.yaml", "seeds=1", "--quiet"]) == 0
     (place,) = Path("outputs/studies/other").iterdir()
-    students = results(place)["runs"]["student"]
-    assert [(one["run"], one["reused"]) for one in students[:2]] == [(before[0], True), (before[1], True)]
-    assert students[2]["run"] == str(part(place, "student", "distill-student"))
-    assert reference.summary(Path(students[2]["run"]))["seed"] == 2
+    ((teacher,), (student,)) = (results(place)["runs"][label] for label in ("teacher", "student"))
+    assert (teacher["result"]["seed"], teacher["reused"], student["reused"]) == (7, False, False)
+
+
+def test_a_budget_is_for_studies(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--budget=short"]) == 2
+    assert "--budget is for studies" in capsys.readouterr().err
+    assert main(["study", "mine.yaml", "--budget=smoke", "--dry-run"]) == 0
+    assert "/smoke-" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("of", ["study", "results"])
