@@ -13,13 +13,13 @@ from kdcli.commands.flags import Flags
 from kdcli.commands.jobs import Job
 from kdcli.commands.resume import carry_on
 from kdcli.commands.study_lines import carry_out_lines, compose, line_of
-from kdcli.commands.study_reuse import Shelf, hash_teacher
+from kdcli.commands.study_reuse import Shelf
 from kdcli.errors import CheckpointError, UsageError
 from kdcli.json_io import read_json
 from kdcli.program.slots import for_smoke
 from kdcli.report.units import plural
 from kdcli.rundir import RunDir, list_runs
-from kdcli.schema import Evaluate, Training
+from kdcli.schema import Evaluate
 from kdcli.studies.address import written
 from kdcli.studies.form import StudyRun
 from kdcli.studies.listed import LISTED
@@ -155,11 +155,9 @@ class _Finder:
         return [one or self._find(shelf, job, reused=True) for one, job in zip(found, jobs, strict=True)]
 
     def _find(self, shelf: Shelf, job: Job, *, reused: bool) -> Outcome | None:
-        config = job.config
-        assert isinstance(config, Training)
-        if self._place.flags.smoke:
-            config = for_smoke(config)
-        run = shelf.find(self._part.run.command, config, hash_teacher)
+        assert not isinstance(job.config, Evaluate)
+        config = for_smoke(job.config) if self._place.flags.smoke else job.config
+        run = shelf.find(self._part.run.command, config)
         return None if run is None else Outcome(str(run.path), reused, run.summary())
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,15 +15,14 @@ from kdcli.errors import CheckpointError
 from kdcli.json_io import read_json
 from kdcli.rundir import RunDir, describe_environment
 from kdcli.rundir.find import TRAININGS
+from kdcli.rundir.listing import SWEEPS
 from kdcli.rundir.run import ENVIRONMENT, RECORD
-from kdcli.schema import Training, parse_config
+from kdcli.schema import Config, Evaluate, parse_config
 from kdcli.schema.model import Custom
 
-# What is inside a run belongs to it.
-_CLOSED = {"checkpoints", "members", "baseline", "baselines", "cohort", "cohorts", "figures", "programs", "targets"}
+# Baselines belong to the jobs that they are compared with; the others hold no runs.
+_CLOSED = {"baselines", "cohorts", "figures", "programs", "targets"}
 _OWN: Any = {"output_dir": True, "sweep": True, "teacher": True, "trust_code": True, "targets": {"store"}}
-
-TeacherHash = Callable[[Training], str]
 
 
 @dataclass(frozen=True)
@@ -49,22 +49,20 @@ class Shelf:
         self._found: list[_Candidate] | None = None
         self._keys: dict[Path, str | None] = {}
 
-    def find(self, command: str, config: Training, teacher_hash: TeacherHash) -> RunDir | None:
+    def find(self, command: str, config: Config) -> RunDir | None:
         """The first training by this configuration, if there is one, with the same data and the same teacher.
 
         Args:
             command: What trained it.
             config: As it will be carried out.
-            teacher_hash: The hash of a student's teacher; asked only where all else agrees.
         """
-        if self._foreign and isinstance(config.model, Custom):
+        assert not isinstance(config, Evaluate)
+        if self._foreign and isinstance(getattr(config, "model", None), Custom):
             return None
         key = same(config)
         for one in self._candidates():
             known = one.run.record.command, one.summary["seed"], one.summary["epochs"]
-            if known != (command, config.seed, config.epochs) or self._key(one) != key:
-                continue
-            if _taught_by(one.summary) == (teacher_hash(config) if hasattr(config, "teacher") else None):
+            if known == (command, config.seed, config.epochs) and self._key(one) == key and _taught(one, config):
                 return one.run
         return None
 
@@ -74,14 +72,10 @@ class Shelf:
         return self._found
 
     def _look(self) -> Iterator[_Candidate]:
-        for path in sorted(_run_directories(self._folder)):
-            try:
-                run = RunDir.open(path)
-                fits = run.record.command in TRAININGS and run.record.status == "finished"
-                if fits and run.record.smoke == self._smoke and _has_ended(path.parent):
+        for run in _trainings(self._folder, ended=True):
+            if run.record.status == "finished" and run.record.smoke == self._smoke:
+                with suppress(CheckpointError):  # what is damaged cannot serve
                     yield _Candidate(run, run.summary())
-            except CheckpointError:
-                continue  # what is damaged cannot serve
 
     def _key(self, one: _Candidate) -> str | None:
         path = one.run.path
@@ -97,40 +91,30 @@ class Shelf:
         if self._foreign and environment.get("versions", {}).get("kdcli") != _version():
             return None
         config = parse_config(run.record.command, run.config(), error=CheckpointError, where=str(run.path))
-        assert isinstance(config, Training)
         return _key_of(config, environment.get("data_fingerprint"))
 
 
-def _has_ended(folder: Path) -> bool:
-    """Whether the sweep that a run is a job of has ended, if it is one: only then the job has been compared."""
-    return not (folder / RECORD).exists() or RunDir.open(folder).record.status in ("finished", "failed")
+def _taught(one: _Candidate, config: Config) -> bool:
+    """Whether a training had the teacher that a configuration names: the very runs, or others with the same weights."""
+    if not hasattr(config, "teacher"):
+        return True
+    names = [config.teacher] if isinstance(config.teacher, str) else config.teacher
+    teacher = one.summary["teacher"]
+    if teacher["run"] == names:
+        return True
+    return bool(teacher["sha256"] == _hash(tuple(names), getattr(config, "ensemble", "arithmetic"), config.trust_code))
 
 
-def _taught_by(summary: dict[str, Any]) -> str | None:
-    teacher = summary.get("teacher")
-    return str(teacher["sha256"]) if isinstance(teacher, dict) else None
-
-
-def same(config: Training) -> str:
+def same(config: Config) -> str:
     """Equal for trainings with the same configuration and the same data, whatever teaches them."""
     from kdcli.build import load_dataset
 
+    assert not isinstance(config, Evaluate)
     return _key_of(config, load_dataset(config.dataset).fingerprint)
 
 
-def _key_of(config: Training, fingerprint: object) -> str:
+def _key_of(config: Config, fingerprint: object) -> str:
     return json.dumps([config.model_dump(exclude=_OWN), fingerprint], sort_keys=True)
-
-
-def hash_teacher(config: Training) -> str:
-    """The hash of the weights of a student's teacher.
-
-    Raises:
-        CheckpointError: They are damaged.
-    """
-    teacher = getattr(config, "teacher")  # noqa: B009  of every command that has one
-    names = (teacher,) if isinstance(teacher, str) else tuple(teacher)
-    return _hash(names, getattr(config, "ensemble", "arithmetic"), getattr(config, "trust_code", False))
 
 
 @cache
@@ -150,15 +134,25 @@ def _version() -> object:
     return versions["kdcli"]
 
 
-def _run_directories(folder: Path) -> Iterator[Path]:
-    """The trainings and whatever else has a record under a folder; not what is inside a training."""
+def _trainings(folder: Path, *, ended: bool) -> Iterator[RunDir]:
+    """The trainings under a folder, in the order of their paths; what is inside a training belongs to it.
+
+    Args:
+        folder: Where to look.
+        ended: What the folder is part of has ended: only then a job of a sweep has been compared with its baseline.
+    """
     try:
         with os.scandir(folder) as entries:
-            inner = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-    except OSError:
+            inner = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+        run = RunDir.open(folder) if os.path.lexists(folder / RECORD) else None
+    except (OSError, CheckpointError):
         return
-    if (folder / RECORD).exists():
-        yield folder
+    if run is not None and run.record.command in TRAININGS:
+        if ended:
+            yield run
+        return
+    if run is not None and run.record.command == SWEEPS:
+        ended = run.record.status in ("finished", "failed")
     for name in inner:
         if name not in _CLOSED and not name.startswith("."):
-            yield from _run_directories(folder / name)
+            yield from _trainings(folder / name, ended=ended)

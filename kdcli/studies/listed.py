@@ -30,6 +30,7 @@ class Listed:
 LISTED: Mapping[str, Listed] = {
     "train-teacher": Listed(None, True, Summary),
     "distill-student": Listed("teacher", True, Summary),
+    "train-specialists": Listed("teacher", True, Summary),
     "evaluate": Listed("run", False, EvaluatedRun),
 }
 
