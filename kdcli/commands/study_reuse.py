@@ -102,7 +102,8 @@ def _taught(one: _Candidate, config: Config) -> bool:
     teacher = one.summary["teacher"]
     if teacher["run"] == names:
         return True
-    return bool(teacher["sha256"] == _hash(tuple(names), getattr(config, "ensemble", "arithmetic"), config.trust_code))
+    combined, trust_code = getattr(config, "ensemble", "arithmetic"), getattr(config, "trust_code", False)
+    return bool(teacher["sha256"] == _hash(tuple(names), combined, trust_code))
 
 
 def same(config: Config) -> str:
