@@ -17,7 +17,7 @@ from kdcli.errors import UsageError
 from kdcli.json_io import encode_json, read_json, write_json_atomic
 from kdcli.report.study import StudyRow, study_markdown, study_table
 from kdcli.report.study_page import StudyFacts, study_page
-from kdcli.report.text import clean, encodable
+from kdcli.report.text import clean, encodable, wrap
 from kdcli.rundir import RunDir
 from kdcli.rundir.record import now
 from kdcli.rundir.run import ENVIRONMENT
@@ -74,7 +74,7 @@ def _show(
         sys.stdout.write(encode_json(results).decode())
         return
     width = shutil.get_terminal_size((100, 24)).columns
-    blocks = [f"{study.title}\n{study.claim}", study_table(rows, width=width)]
+    blocks = [f"{study.title}\n{wrap(study.claim, width)}", study_table(rows, width=width)]
     blocks += ["\n".join(reused)] * bool(reused)
     place = f"report {home.path / 'report.html'}\nstudy {home.path}"
     text = "\n" + "\n\n".join([*blocks, escape_controls(place)]) + "\n"
