@@ -295,7 +295,9 @@ def test_what_another_study_has_trained_is_not_trained_again(capsys: pytest.Capt
     assert reference.fingerprints(place_of()) == kept
 
 
-@pytest.mark.parametrize("different", ["epochs=2", "--smoke", "output_dir=elsewhere"])
+@pytest.mark.parametrize(
+    "different", ["epochs=2", *(pytest.param(word, marks=pytest.mark.slow) for word in ("--smoke", "output_dir=else"))]
+)
 def test_what_is_not_the_same_is_trained(different: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("mine.yaml").write_text(PAIR)
     assert main(["study", "mine.yaml", "seeds=1", "--quiet"]) == 0
