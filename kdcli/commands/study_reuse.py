@@ -18,7 +18,6 @@ from kdcli.rundir.find import TRAININGS
 from kdcli.rundir.listing import SWEEPS
 from kdcli.rundir.run import ENVIRONMENT, RECORD
 from kdcli.schema import Config, Evaluate, parse_config
-from kdcli.schema.model import Custom
 
 # Baselines belong to the jobs that they are compared with; the others hold no runs.
 _CLOSED = {"baselines", "cohorts", "figures", "programs", "targets"}
@@ -39,7 +38,7 @@ class Shelf:
     Args:
         folder: Where to look, at any depth.
         smoke: Smoke runs are found, or all others.
-        foreign: What lies there may be of another version of kd, and the code of its custom models another one.
+        foreign: What lies there may be of another version of kd, and what it names of the user's own code another one.
     """
 
     def __init__(self, folder: Path, *, smoke: bool, foreign: bool) -> None:
@@ -57,7 +56,7 @@ class Shelf:
             config: As it will be carried out.
         """
         assert not isinstance(config, Evaluate)
-        if self._foreign and isinstance(getattr(config, "model", None), Custom):
+        if self._foreign and _names_code(config):
             return None
         key = same(config)
         for one in self._candidates():
@@ -92,6 +91,11 @@ class Shelf:
             return None
         config = parse_config(run.record.command, run.config(), error=CheckpointError, where=str(run.path))
         return _key_of(config, environment.get("data_fingerprint"))
+
+
+def _names_code(config: Config) -> bool:
+    """Whether a part of it is code of the user's own, which may have changed since."""
+    return any(isinstance(part, dict) and part.get("kind") == "custom" for part in config.model_dump().values())
 
 
 def _taught(one: _Candidate, config: Config) -> bool:

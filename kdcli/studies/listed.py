@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -35,13 +36,15 @@ LISTED: Mapping[str, Listed] = {
 }
 
 
-_CODE = ("model=custom", "model.target=", "trust_code=")
+_CODE = ("model.target=", "loss.target=", "trust_code=")
+_NAMING = re.compile(r"[+~]*(?:model|loss|dataset)\b.*(?:custom|\$\{)", re.DOTALL)
 
 
 def asks_for_code(run: StudyRun) -> list[str]:
     """The overrides by which a run of a study names code of the user's own."""
     swept = [f"{key}={written(value)}" for key, values in run.sweep.items() for value in values]
-    return [text for text in (*run.overrides, *swept) if text.lstrip("+").startswith(_CODE)]
+    texts = (*run.overrides, *swept)
+    return [text for text in texts if text.lstrip("+").startswith(_CODE) or _NAMING.match(text)]
 
 
 def earlier_of(run: StudyRun) -> list[str]:
