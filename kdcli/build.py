@@ -15,7 +15,7 @@ from kdcli.data.order import mix_seed
 from kdcli.data.source import Source, make_source
 from kdcli.data.split import split_validation
 from kdcli.data.transfer import select_transfer
-from kdcli.data.types import Dataset, Split
+from kdcli.data.types import Dataset
 from kdcli.data.views import View, make_view
 from kdcli.engine.bank import Bank, make_bank
 from kdcli.engine.device import pick_device as pick_device
@@ -46,7 +46,7 @@ from kdcli.schedules import (
 from kdcli.schema import DistillStudent, Training, method, optimization
 from kdcli.schema import data as data_schema
 from kdcli.schema.model import Model, build_options
-from kdcli.teachers import LiveTargets, Teacher
+from kdcli.teachers import Answers, LiveTargets, PermutedTargets, Teacher, permutation_keys
 
 SMOKE_BATCHES = 2
 SMOKE_EXAMPLES = 256
@@ -98,7 +98,7 @@ def load_data(
     )  # fmt: skip
     test = dataset.test
     if smoke:
-        chosen, val, test = chosen[: SMOKE_BATCHES * batch_size], _few(val), _few_of(test)
+        chosen, val, test = chosen[: SMOKE_BATCHES * batch_size], _few(val), test.subset(_few(torch.arange(len(test))))
     return Data(
         dataset=dataset,
         source=make_source(dataset.train.inputs, device),
@@ -115,10 +115,6 @@ def load_data(
 
 def _few(indices: Tensor) -> Tensor:
     return indices[: SMOKE_BATCHES * SMOKE_EXAMPLES]
-
-
-def _few_of(split: Split) -> Split:
-    return split.subset(_few(torch.arange(len(split))))
 
 
 def _cut_validation(dataset: Dataset, section: data_schema.Dataset) -> tuple[Tensor, Tensor]:
@@ -204,7 +200,7 @@ def build_objective(configs: Sequence[Training], plans: Sequence[MemberPlan]) ->
 
 
 def build_targets(teacher: Teacher, loaded: Data, config: DistillStudent, say: targets.Say) -> Targets:
-    """The teacher's answers to every view: those that are kept, or asked now and kept.
+    """The teacher's answers to every view, as the loss wants them: those that are kept, or asked now and kept.
 
     Where the training would not see every view, asking about all of them would cost more than asking in every step.
     """
@@ -213,8 +209,13 @@ def build_targets(teacher: Teacher, loaded: Data, config: DistillStudent, say: t
     store = Path(config.targets.store or Path(config.output_dir) / "targets")
     asked = targets.question(teacher, examples, loaded.num_classes, config.targets.dtype)
     if loaded.view.count <= config.epochs:
-        return targets.find_or_ask(store, asked, teacher, examples, device, say)
-    return targets.find(store, asked, device) or LiveTargets(teacher)
+        said: Answers = targets.find_or_ask(store, asked, teacher, examples, device, say)
+    else:
+        said = targets.find(store, asked, device) or LiveTargets(teacher)
+    if config.loss.kind != "dkpp":
+        return said
+    keys = permutation_keys(len(loaded.transfer), loaded.num_classes, config.data_seed)
+    return PermutedTargets(said, keys.to(device), config.ensemble)
 
 
 def member_indices(loaded: Data, config: Training, members: int) -> list[Tensor]:
