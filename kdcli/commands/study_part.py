@@ -119,6 +119,7 @@ def run_part(
         if reused := sum(each is not None and each.reused for each in found):
             say(f"{plural(reused, 'run')} of {len(found)} were there already: {_first_reused(found)}")
         missing = [line for line, outcome in zip(lines, found, strict=True) if outcome is None]
+        missing = [line for number, line in enumerate(missing) if line not in missing[:number]]  # one serves its equals
         if missing:
             with redirect_stdout(StringIO()):  # the study's own table says what its runs would say one by one
                 carry_out_lines(part.run.command, missing, replace(place.flags, json=False))
