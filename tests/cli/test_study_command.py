@@ -391,3 +391,31 @@ def test_code_that_a_studys_directory_names_is_run_only_where_it_is_trusted(caps
     said = capsys.readouterr().err
     assert "model=custom in a file would run code" in said
     assert "trust_code=true" in said
+
+
+TWICE = """
+title: Two teachers that a smoke run makes one, and their students
+source: none
+claim: It runs.
+runs:
+  teacher:
+    command: train-teacher
+    sweep: {epochs: [2, 3]}
+    overrides: [model=mlp_30, transfer.fraction=0.01, batch_size=32, device=cpu]
+  student:
+    command: distill-student
+    teacher: teacher
+    seeds: 2
+    overrides: [model=mlp, "model.hidden=[10]", transfer.fraction=0.01, batch_size=32, device=cpu]
+rows: []
+"""
+
+
+def test_points_that_are_the_same_training_are_trained_once() -> None:
+    Path("twice.yaml").write_text(TWICE)
+    assert main(["study", "twice.yaml", "--smoke", "--quiet"]) == 0
+    (place,) = Path("outputs/studies/twice").iterdir()
+    runs = [point["run"] for point in results(place)["runs"]["student"]]
+    assert runs[:2] == runs[2:]
+    assert len({*runs}) == 2
+    assert len(list(part(place, "student", "sweeps").glob("0?"))) == 2
