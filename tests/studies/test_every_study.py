@@ -11,7 +11,7 @@ from kdcli.__main__ import main
 from kdcli.commands.study import find_study, read_study, study_names
 
 # Those that take more than a few seconds.
-DEAR: set[str] = set()
+DEAR = {"furlanello2018/born_again", "mirzadeh2020/assistant", "muller2019/label_smoothing"}
 CASES = [pytest.param(name, marks=[pytest.mark.slow] * (name in DEAR)) for name in study_names()]
 
 
