@@ -45,7 +45,7 @@ from kdcli.schedules import (
 from kdcli.schema import DistillStudent, Training, method, optimization
 from kdcli.schema import data as data_schema
 from kdcli.schema.model import Model, build_options
-from kdcli.teachers import LiveTargets, Teacher
+from kdcli.teachers import Answers, LiveTargets, PermutedTargets, Teacher, permutation_keys
 from kdcli.transfer import make_transfer_set
 
 SMOKE_BATCHES = 2
@@ -204,7 +204,7 @@ def build_objective(configs: Sequence[Training], plans: Sequence[MemberPlan]) ->
 
 
 def build_targets(teacher: Teacher, loaded: Data, config: DistillStudent, say: targets.Say) -> Targets:
-    """The teacher's answers to every view: those that are kept, or asked now and kept.
+    """The teacher's answers to every view, as the loss wants them: those that are kept, or asked now and kept.
 
     Where the training would not see every view, asking about all of them would cost more than asking in every step.
     """
@@ -213,8 +213,13 @@ def build_targets(teacher: Teacher, loaded: Data, config: DistillStudent, say: t
     store = Path(config.targets.store or Path(config.output_dir) / "targets")
     asked = targets.question(teacher, examples, loaded.num_classes, config.targets.dtype)
     if loaded.view.count <= config.epochs:
-        return targets.find_or_ask(store, asked, teacher, examples, device, say)
-    return targets.find(store, asked, device) or LiveTargets(teacher)
+        said: Answers = targets.find_or_ask(store, asked, teacher, examples, device, say)
+    else:
+        said = targets.find(store, asked, device) or LiveTargets(teacher)
+    if config.loss.kind != "dkpp":
+        return said
+    keys = permutation_keys(len(loaded.transfer), loaded.num_classes, config.data_seed)
+    return PermutedTargets(said, keys.to(device), config.ensemble)
 
 
 def member_indices(loaded: Data, config: Training, members: int) -> list[Tensor]:

@@ -12,7 +12,13 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from kdcli.losses import GRADED_SOFT_LOSSES, EnsembleMean, combine_members
+from kdcli.losses import (
+    GRADED_SOFT_LOSSES,
+    LABELLED_SOFT_LOSSES,
+    EnsembleMean,
+    combine_members,
+    combine_peers,
+)
 from kdcli.losses.graded import Graded, of_mean
 from kdcli.losses.hard import graded_hard
 from kdcli.losses.inputs import Inputs, cast, compute_dtype
@@ -46,11 +52,12 @@ class Objective:
     """Hard and soft term of K networks, each with its own temperature and alpha.
 
     A term whose weight is 0 is left out or masked, never multiplied by 0: a teacher that says NaN does no harm at
-    alpha 0, and at alpha 1 no label is looked at.
+    alpha 0, and at alpha 1 no label is looked at, unless by a soft term that is about labels.
 
     Args:
         spans: The range of each network's alpha over the whole training.
-        soft_loss: Name of the soft term, the same for all networks whose alpha is ever above 0.
+        soft_loss: Name of the soft term, the same for all networks whose alpha is ever above 0. With ``mutual`` each
+            network's teacher is the others, as they are in that step.
         ensemble: How several teachers are combined, ``arithmetic`` or ``geometric``.
         label_smoothing: Of each network's hard term, in [0, 1].
     """
@@ -62,13 +69,13 @@ class Objective:
 
     @cached_property
     def uses_teacher(self) -> bool:
-        """Whether any network ever looks at the teacher."""
+        """Whether any network ever looks at a teacher, or at the others."""
         return any(span.high > 0 for span in self.spans)
 
     @cached_property
     def uses_labels(self) -> bool:
         """Whether any network ever looks at a label."""
-        return any(span.low < 1 for span in self.spans)
+        return self.soft_loss in LABELLED_SOFT_LOSSES or any(span.low < 1 for span in self.spans)
 
     @cached_property
     def _reaches(self) -> tuple[bool, bool]:
@@ -83,25 +90,32 @@ class Objective:
         Args:
             logits: The networks' logits, shape ``(K, B, C)``.
             labels: Shape ``(B,)``, or ``(K, B)`` where every network has examples of its own.
-            teacher_logits: Shape ``(M, B, C)``, or None for training without a teacher.
+            teacher_logits: Shape ``(M, B, C)``, or None for training without a teacher, or with each other.
             temperature: Shape ``(K,)``.
             alpha: Weight of the soft term, shape ``(K,)``.
         """
         dim = class_dim(logits)
         student = arranged(cast(logits.detach(), compute_dtype(logits)), dim)
         hard = graded_hard(student, labels, self._smoothing(logits.device), dim) if self.uses_labels else None
-        soft = self._soft(student, teacher_logits, temperature, dim) if self.uses_teacher else None
+        soft = None
+        if self.uses_teacher:
+            teacher = self._taught(logits, teacher_logits, temperature)
+            soft = self._soft(student, teacher, labels, cast(temperature, student.dtype), dim)
         total = self._total(hard, soft, cast(alpha, student.dtype))
         gradient = of_mean(logits, total.gradient, dim)
         return LossTerms(total.value, hard and hard.value, soft and soft.value, gradient)
 
-    def _soft(self, student: Tensor, teacher_logits: Tensor | None, temperature: Tensor, dim: int) -> Graded:
+    def _taught(self, logits: Tensor, teacher_logits: Tensor | None, temperature: Tensor) -> Tensor:
+        """What the soft term compares with: the teacher, or of each network the others."""
+        if self.soft_loss == "mutual":
+            return combine_peers(logits, temperature, self.ensemble)
         assert teacher_logits is not None
+        return combine_members(teacher_logits, temperature, self.ensemble)
+
+    def _soft(self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: Tensor, dim: int) -> Graded:
         assert self.soft_loss is not None
-        teacher = combine_members(teacher_logits, temperature, self.ensemble)
         teacher = arranged(cast(teacher, student.dtype), dim)
-        inputs = Inputs(student, teacher, cast(temperature, student.dtype), dim)
-        return GRADED_SOFT_LOSSES[self.soft_loss](inputs)
+        return GRADED_SOFT_LOSSES[self.soft_loss](Inputs(student, teacher, temperature, dim, labels))
 
     def _total(self, hard: Graded | None, soft: Graded | None, alpha: Tensor) -> Graded:
         if hard is None or soft is None:

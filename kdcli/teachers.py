@@ -8,17 +8,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from kdcli.data.normalize import Normalization
+from kdcli.data.order import generator
 from kdcli.data.source import Source
 from kdcli.data.views import View
 from kdcli.errors import DivergedError
-from kdcli.losses import EnsembleMean, combine_members
+from kdcli.losses import EnsembleMean, combine_members, permute_others
 
 BATCH = 2000
+_PERMUTATION = 5
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,38 @@ class LiveTargets:
     def logits(self, positions: Tensor, views: Tensor, inputs: Tensor) -> Tensor:
         """Logits ``(M, B, C)``; see engine.stream.Targets."""
         return self.teacher.logits(inputs)
+
+
+Answers: TypeAlias = TargetTable | LiveTargets
+
+
+@dataclass(frozen=True)
+class PermutedTargets:
+    """A teacher's answers with the classes that it does not choose in disorder (loss=dkpp).
+
+    Each example has one permutation, whatever the epoch and the view; the members of an ensemble are permuted alike,
+    so that their mean is.
+
+    Args:
+        targets: The answers as they are.
+        keys: Of ``permutation_keys``, on the device of the answers.
+        ensemble: The mean whose choice at temperature 1 stays in its place.
+    """
+
+    targets: Answers
+    keys: Tensor
+    ensemble: EnsembleMean
+
+    def logits(self, positions: Tensor, views: Tensor, inputs: Tensor) -> Tensor:
+        """Logits ``(M, B, C)``; see engine.stream.Targets."""
+        said = self.targets.logits(positions, views, inputs)
+        chosen = combine_members(said, 1.0, self.ensemble).argmax(-1)
+        return permute_others(said, chosen, self.keys.index_select(0, positions))
+
+
+def permutation_keys(num_examples: int, num_classes: int, data_seed: int) -> Tensor:
+    """What orders each example's classes for ``losses.permute_others``: uniform numbers ``(N, C)`` on the CPU."""
+    return torch.rand(num_examples, num_classes, generator=generator(_PERMUTATION, data_seed))
 
 
 def _finite(answers: Tensor) -> Tensor:

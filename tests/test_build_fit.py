@@ -193,3 +193,32 @@ def test_answers_that_are_kept_serve_shorter_trainings_too(student: DistillStude
         config = changed(student, epochs=epochs, targets={"store": str(tmp_path / "kept")})
         assert isinstance(build.build_targets(teacher, data, config, lambda line: None), TargetTable)
     assert (tmp_path / "kept").exists()
+
+
+def test_permuted_targets_keep_what_the_teacher_chooses(student: DistillStudent) -> None:
+    data = loaded_for(student)
+    teacher = teacher_for(data, student)
+    plain, permuted = (
+        build.build_targets(teacher, data, changed(student, loss={"kind": kind}), lambda line: None)
+        for kind in ("kd", "dkpp")
+    )
+    positions = torch.arange(len(data.transfer))
+    asked = positions, torch.zeros_like(positions), torch.empty(0)
+    said, found = plain.logits(*asked), permuted.logits(*asked)
+    choice = said.softmax(-1).mean(0).argmax(-1)
+    assert torch.equal(found.softmax(-1).mean(0).argmax(-1), choice)
+    assert torch.equal(found.sort(dim=-1).values, said.sort(dim=-1).values)
+    assert (found != said).float().mean() > 0.8
+
+
+@pytest.mark.parametrize("loss", ["cwtm", "dkpp"])
+def test_the_controls_train_a_student_and_not_its_baseline(student: DistillStudent, loss: str) -> None:
+    data = loaded_for(student)
+    teacher, one = teacher_for(data, student), {"kind": "constant", "value": 1.0}
+    control, hard = changed(student, loss={"kind": loss}, alpha=one), changed(student, loss={"kind": "hard"})
+    together, course = trained([control, hard], teacher, data)
+    alone, _ = trained([hard], None, data)
+    for name, tensor in alone[0].items():
+        torch.testing.assert_close(together[1][name], tensor, rtol=1e-4, atol=1e-5)
+    assert course[-1].members[0].soft < course[0].members[0].soft
+    assert course[-1].members[0].hard is None

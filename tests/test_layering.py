@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "kdcli"
 # Modules and packages of kdcli. Each imports only from its own layer and from those above it here.
 LAYERS = (
     {"errors", "strict", "processes", "failpoints", "disk", "json_io", "yaml_io", "schema", "schedules"},
-    {"calibration", "metrics", "losses", "models", "data", "selection", "specialists", "synthetic"},
+    {"calibration", "bias", "metrics", "losses", "models", "data", "selection", "specialists", "synthetic"},
     {"teachers", "objective", "targets"},
     {"engine"},
     {"build", "checkpoint", "rundir", "trained", "transfer"},

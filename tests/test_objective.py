@@ -191,3 +191,53 @@ def test_half_precision_logits_are_computed_in_float32() -> None:
     found = terms_of(Objective(OPEN, "kd"), logits, labels, teacher)
     assert found.total.dtype == torch.float32
     torch.testing.assert_close(found.total, terms_of(Objective(OPEN, "kd"), logits.float(), labels, teacher).total)
+
+
+@pytest.mark.parametrize("size", [B, MANY])
+def test_networks_that_teach_each_other_learn_from_the_mean_of_the_others(size: int) -> None:
+    logits, labels = draw(K, size, C).double().requires_grad_(), labels_of(size)
+    found = terms_of(Objective(OPEN, "mutual", "arithmetic", SMOOTHINGS), logits, labels, None)
+    for k in range(K):
+        others = torch.stack([logits[j].detach() for j in range(K) if j != k])
+        hard, soft = reference(logits, labels, others, "kd", "arithmetic")[k][1:]
+        assert found.hard is not None
+        assert found.soft is not None
+        assert (found.hard[k].item(), found.soft[k].item()) == pytest.approx((hard, soft), rel=1e-6)
+        assert found.total[k].item() == pytest.approx((1 - ALPHAS[k]) * hard + ALPHAS[k] * soft, rel=1e-6)
+
+
+def test_of_two_that_teach_each_other_each_has_a_fixed_teacher_in_its_gradient() -> None:
+    """Zhang et al. 2018, equations 3 to 6: CE + KL(p_j || p_i) is twice the total at alpha 1/2 and temperature 1."""
+    logits, labels = draw(2, B, C).double().requires_grad_(), labels_of(B)
+    ones, halves = torch.ones(2, dtype=torch.float64), torch.full((2,), 0.5, dtype=torch.float64)
+    found = Objective([Span(0.5, 0.5)] * 2, "mutual")(logits, labels, None, ones, halves)
+    (gradient,) = torch.autograd.grad(found.total.sum(), logits)
+    for k, other in ((0, 1), (1, 0)):
+        own = logits[k].detach().requires_grad_()
+        p, q = logits[other].detach().softmax(-1), own.log_softmax(-1)
+        loss = torch.nn.functional.cross_entropy(own, labels) + (p * (p.log() - q)).sum(-1).mean()
+        (expected,) = torch.autograd.grad(loss, own)
+        assert found.total[k].item() == pytest.approx(loss.item() / 2)
+        torch.testing.assert_close(gradient[k], expected / 2)
+
+
+@pytest.mark.parametrize("size", [B, MANY])
+@pytest.mark.parametrize("own", [False, True], ids=["labels of all", "labels of each"])
+@pytest.mark.parametrize("alphas", [ALPHAS, (1.0,) * K], ids=["any alpha", "alpha 1"])
+def test_labels_weighted_by_confidence_count_at_any_alpha(alphas: Sequence[float], own: bool, size: int) -> None:
+    logits, teacher = draw(K, size, C).double().requires_grad_(), draw(3, size, C, seed=1).double()
+    labels = labels_of(K, size) if own else labels_of(size)
+    objective = Objective([Span(alpha, alpha) for alpha in alphas], "cwtm", "arithmetic", SMOOTHINGS)
+    assert objective.uses_labels
+    temperature, weight = torch.tensor(TEMPERATURES), torch.tensor(alphas)
+    found = objective(logits, labels, teacher, temperature, weight)
+    assert found.soft is not None
+    for k in range(K):
+        mine, members = labels[k] if own else labels, teacher.transpose(0, 1).tolist()
+        sure = [max(mean_distribution(members[b], TEMPERATURES[k], "arithmetic")) for b in range(size)]
+        costs = [hard_of(logits[k, b].tolist(), int(mine[b]), 0.0) for b in range(size)]
+        soft = sum(w * cost for w, cost in zip(sure, costs, strict=True)) / sum(sure)
+        hard = sum(hard_of(logits[k, b].tolist(), int(mine[b]), SMOOTHINGS[k]) for b in range(size)) / size
+        assert found.soft[k].item() == pytest.approx(soft, rel=1e-6)
+        assert found.total[k].item() == pytest.approx((1 - alphas[k]) * hard + alphas[k] * soft, rel=1e-6)
+    assert torch.autograd.gradcheck(lambda z: objective(z, labels, teacher, temperature, weight).total, (logits,))

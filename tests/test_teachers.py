@@ -22,7 +22,15 @@ from kdcli.errors import DivergedError
 from kdcli.models import build_model
 from kdcli.objective import Objective, Span
 from kdcli.schedules import Constant, ConstantRate
-from kdcli.teachers import LiveTargets, TargetTable, Teacher, answers, weights_sha256
+from kdcli.teachers import (
+    LiveTargets,
+    PermutedTargets,
+    TargetTable,
+    Teacher,
+    answers,
+    permutation_keys,
+    weights_sha256,
+)
 
 N = 30
 NORMALIZATIONS = (Normalization((0.5,), (0.3,)), Normalization((0.1,), (2.0,)))
@@ -230,3 +238,25 @@ def test_the_hash_notices_a_teacher_in_training_mode() -> None:
 def test_a_teacher_is_not_changed_by_being_put_together_otherwise() -> None:
     teacher = teacher_of(1, 2)
     assert replace(teacher, ensemble="geometric").sha256() == teacher.sha256()
+
+
+def test_permuted_answers_are_one_permutation_of_each_example_whatever_the_view() -> None:
+    """Of three classes the one that the mean chooses stays, and the other two change places where the keys say so."""
+    teacher, source, view = teacher_of(1, 2), TensorSource(images(), "cpu"), Shift(1)
+    table = asked(teacher, source, torch.arange(N), view)
+    keys = permutation_keys(N, 3, data_seed=5)
+    permuted = PermutedTargets(table, keys, "arithmetic")
+    for number in (0, 4, 8):
+        positions, views = torch.arange(N - 1, -1, -1), torch.full((N,), number)
+        said = table.logits(positions, views, torch.empty(0))
+        found = permuted.logits(positions, views, torch.empty(0))
+        for row, position in enumerate(positions.tolist()):
+            top = int(said[:, row].softmax(-1).mean(0).argmax())
+            low, high = (c for c in range(3) if c != top)
+            order = [top, low, high] if keys[position, low] < keys[position, high] else [top, high, low]
+            assert torch.equal(found[:, row, [top, low, high]], said[:, row, order])
+
+
+def test_permutations_depend_on_the_data_seed_alone() -> None:
+    assert torch.equal(permutation_keys(N, 3, 5), permutation_keys(N, 3, 5))
+    assert not torch.equal(permutation_keys(N, 3, 5), permutation_keys(N, 3, 6))

@@ -79,7 +79,7 @@ _ALL = (
         "NAME",
         (
             ("kd study quickstart", "teacher, baseline and student on all of MNIST"),
-            ("kd study quickstart --smoke", "two batches of every phase"),
+            ("kd study hinton2015/no_threes omit=[5] --budget=short", "another parameter, a smaller budget"),
             ("kd study quickstart --json", "the results on stdout, for a script"),
         ),
     ),

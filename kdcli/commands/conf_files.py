@@ -42,8 +42,9 @@ def conf_dir() -> Path:
 
 
 def options(group: str, *more: Path) -> list[str]:
-    """The options of a config group, in kd's directory and in ``more`` directories."""
-    found = {path.stem for root in (conf_dir(), *more) for path in (root / group).glob("*.yaml")}
+    """The options of a config group, in kd's directory and in ``more`` directories; a study's name may be a/b."""
+    folders, pattern = [root / group for root in (conf_dir(), *more)], "**/*.yaml" if group == "study" else "*.yaml"
+    found = {str(path.relative_to(one).with_suffix("")) for one in folders for path in one.glob(pattern)}
     return sorted(found, key=_natural)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from kdcli.errors import UsageError
 
@@ -27,6 +27,8 @@ class Flags:
         progress: ``auto``, ``rich``, ``plain`` or ``none``.
         debug: Show the traceback of an error.
         color: Colour is allowed (on a terminal).
+        budget: How much a study spends; None where it was not said.
+        schema: Print the JSON schema of a study's ``study`` file or of its ``results``, and do nothing else.
     """
 
     json: bool = False
@@ -36,6 +38,8 @@ class Flags:
     progress: Progress = "auto"
     debug: bool = False
     color: bool = True
+    budget: Literal["smoke", "short", "full"] | None = None
+    schema: Literal["study", "results"] | None = None
 
 
 @dataclass
@@ -69,6 +73,8 @@ OWN = {
     "--progress": "auto, rich, plain (one line an epoch) or none",
     "--no-color": "no colour (NO_COLOR and TERM=dumb are honoured too)",
     "--debug": "show the traceback of an error",
+    "--budget": "of a study: smoke, short or full",
+    "--schema": "of studies: print the JSON schema of a study's file (study) or of its results",
 }
 HYDRA = {
     "--multirun": "a sweep: one job for each combination of the values",
@@ -105,10 +111,12 @@ SHORT = {
 }
 CHOICES = {
     "--progress": ("auto", "rich", "plain", "none"),
+    "--budget": ("smoke", "short", "full"),
+    "--schema": ("study", "results"),
     "--cfg": ("job", "hydra", "all"),
     "--info": ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
 }
-_WITH_VALUE = {"--progress", "--cfg", "--package", "--config-dir", "--config-name"}
+_WITH_VALUE = {"--progress", "--budget", "--schema", "--cfg", "--package", "--config-dir", "--config-name"}
 _REFUSED = {
     "--experimental-rerun": ("it loads a pickle, which can run any code", "use kd resume RUN"),
     "--config-path": ("kd's own configuration is always needed", "add yours with --config-dir DIR"),
@@ -133,7 +141,16 @@ def parse_line(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> 
             _take_flag(line, word, rest)
         else:
             line.words.append(word)
+    _check_study(line)
     return line
+
+
+def _check_study(line: Line) -> None:
+    """Refuse what only a study takes with another command."""
+    given = {"--budget": line.flags.budget, "--schema": line.flags.schema}
+    for name, value in given.items():
+        if value is not None and line.words[:1] != ["study"]:
+            raise UsageError(f"{name} is for studies", where=name, fix="kd study NAME takes it")
 
 
 def _color_allowed(environ: Mapping[str, str]) -> bool:
@@ -196,6 +213,10 @@ def _set(line: Line, name: str, value: str) -> None:
             line.version = True
         case "--progress":
             line.flags = replace(line.flags, progress=cast(Progress, value))
+        case "--budget":
+            line.flags = replace(line.flags, budget=cast(Any, value))
+        case "--schema":
+            line.flags = replace(line.flags, schema=cast(Any, value))
         case "--no-color":
             line.flags = replace(line.flags, color=False)
         case "--json":

@@ -16,13 +16,20 @@ from kdcli.commands.nearest import did_you_mean
 from kdcli.commands.screen import escape_controls
 from kdcli.commands.study_course import carry_out
 from kdcli.errors import UsageError
+from kdcli.json_io import encode_json
 from kdcli.schema import convert
-from kdcli.studies.form import BUDGETS, Parameter, Study, StudyFile, parameters_of, put_in
+from kdcli.studies.address import Value, written
+from kdcli.studies.form import BUDGETS, Study, StudyFile
+from kdcli.studies.listed import LISTED, earlier_of
+from kdcli.studies.published import Published, json_schema
+from kdcli.studies.reading import lay_out, parameters_of, put_in
 from kdcli.yaml_io import load_yaml
 
 
 def run(args: list[str], flags: Flags) -> int:
-    """Run a study, or list them all where none is named."""
+    """Run a study, list them all where none is named, or print the schema of their files."""
+    if flags.schema is not None:
+        return _show_schema(flags.schema)
     names = [arg for arg in args if "=" not in arg]
     if not names:
         return _list_studies(flags)
@@ -31,16 +38,32 @@ def run(args: list[str], flags: Flags) -> int:
     path = find_study(names[0])
     file = read_study(path)
     settings = dict(_setting(arg) for arg in args if "=" in arg)
-    budget = str(settings.pop("budget", "full"))
-    budget = "smoke" if flags.smoke else budget
-    if budget not in BUDGETS:
-        raise UsageError(f"budget={budget} is not known", where="budget", fix=f"one of: {', '.join(BUDGETS)}")
+    budget = _budget(settings, flags)
     root = Path(str(settings.pop("output_dir", "outputs")))
     study = put_in(file, parameters_of(file, budget, settings), str(path))
     place = root / "studies" / study_name(path) / f"{budget}-{_hash(study)}"
     if flags.dry_run:
         return _show_plan(study, place)
-    return carry_out(study, study_name(path), place, replace(flags, smoke=budget == "smoke"))
+    return carry_out(study, study_name(path), place, replace(flags, smoke=budget == "smoke"), settings)
+
+
+def _budget(settings: dict[str, Value], flags: Flags) -> str:
+    """The budget, by whichever of its spellings it was given; ``full`` where by none."""
+    given = {str(settings.pop("budget"))} if "budget" in settings else set[str]()
+    given |= {flags.budget} if flags.budget else set()
+    if flags.smoke:
+        return "smoke"
+    if len(given) > 1:
+        raise UsageError(f"two budgets: {' and '.join(sorted(given))}", where="budget", fix="give it once")
+    budget = given.pop() if given else "full"
+    if budget not in BUDGETS:
+        raise UsageError(f"budget={budget} is not known", where="budget", fix=f"one of: {', '.join(BUDGETS)}")
+    return budget
+
+
+def _show_schema(of: Published) -> int:
+    sys.stdout.write(encode_json(json_schema(of)).decode())
+    return 0
 
 
 def find_study(name: str) -> Path:
@@ -79,11 +102,11 @@ def _list_studies(flags: Flags) -> int:
         return 0
     for name in study_names():
         sys.stdout.write(f"{name}\n    {read_study(find_study(name)).title}\n")
-    sys.stdout.write("\nrun one with: kd study NAME [budget=smoke|short|full] [parameter=value ...]\n")
+    sys.stdout.write("\nrun one with: kd study NAME [--budget=smoke|short|full] [parameter=value ...]\n")
     return 0
 
 
-def _setting(text: str) -> tuple[str, Parameter]:
+def _setting(text: str) -> tuple[str, Value]:
     key, _, value = text.partition("=")
     try:
         return key, yaml.safe_load(value)
@@ -92,16 +115,23 @@ def _setting(text: str) -> tuple[str, Parameter]:
 
 
 def _hash(study: Study) -> str:
-    text = json.dumps(study.model_dump(exclude={"title", "source", "claim", "rows"}), sort_keys=True)
+    text = json.dumps(study.model_dump(exclude={"title", "source", "claim", "rows", "figures"}), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def _show_plan(study: Study, place: Path) -> int:
+    laid_out = lay_out(study, str(place))
     for label, part in study.runs.items():
-        seeds = f" ({part.seeds} seeds)" if part.seeds > 1 else ""
-        names = [part.teacher] if isinstance(part.teacher, str) else part.teacher or []
-        taught = [f"teacher={','.join(names)}"] if names else []
-        line = " ".join(["kd", part.command, *taught, *part.overrides])
-        sys.stdout.write(escape_controls(f"{label}{seeds}: {line}\n"))
+        axes, listed = laid_out.axes[label], LISTED[part.command]
+        names = earlier_of(part)
+        swept = [f"{key}={','.join(map(written, values))}" for key, values in axes.own.items()]
+        seeds = [f"seed={','.join(map(str, range(part.first_seed, part.first_seed + axes.seeds)))}"] * (
+            listed.trains and axes.seeds > 1
+        )
+        after = [f"{listed.earlier}={','.join(names)}"] * bool(names)
+        count = len(laid_out.points[label])
+        points = f" ({count} points)" if count > 1 else ""
+        line = " ".join(["kd", part.command, *after, *part.overrides, *swept, *seeds])
+        sys.stdout.write(escape_controls(f"{label}{points}: {line}\n"))
     sys.stdout.write(escape_controls(f"study {place}: nothing was written\n"))
     return 0

@@ -21,7 +21,7 @@ from kdcli.disk import fsync_directory, make_directory, remove_leftovers, remove
 from kdcli.errors import Interrupted, UsageError, why_stopped
 from kdcli.program.signals import terminable, undisturbed
 from kdcli.rundir import MetricsFile, RunDir, RunLock, create_at, create_child, create_run
-from kdcli.schema import DistillStudent, Training, TrainTeacher
+from kdcli.schema import DistillStudent, Training
 from kdcli.schema.sweep import LedgerEntry, baseline_name, job_name
 from kdcli.trackers import check_installed
 
@@ -79,8 +79,9 @@ def begin(
     from kdcli.program.sweep import plan_sweep
 
     manner = make_manner([], flags)
-    ignored = sorted({text for job in jobs for text in ignored_by_teachers(job.overrides)})
-    if ignored and isinstance(configs[0], TrainTeacher):
+    pairs = zip(configs, jobs, strict=True)
+    ignored = sorted({text for config, job in pairs for text in ignored_by_teachers(config, job.overrides)})
+    if ignored:
         manner.say(f"train-teacher has no teacher to listen to: {', '.join(ignored)} ignored")
     plan = plan_sweep(configs, at_once=workers.at_once)
     sweep = open_sweep(_laid_out(command, jobs, plan, partial(_contents, manner, workers), batch))

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from kdcli.commands.ending import end_training, show_plan
 from kdcli.commands.flags import Flags
 from kdcli.commands.manner import make_manner
-from kdcli.schema import TrainTeacher
+from kdcli.schema import Training, TrainTeacher
 from kdcli.trackers import check_installed
 
 
 def run(config: TrainTeacher, overrides: Sequence[str], flags: Flags) -> int:
-    """Train a network or an ensemble; temperature and alpha are accepted and ignored."""
+    """Train a network or an ensemble; without a soft term temperature and alpha are accepted and ignored."""
     check_installed(config.tracker)
     manner = make_manner(overrides, flags)
-    ignored = ignored_by_teachers(overrides)
+    ignored = ignored_by_teachers(config, overrides)
     if ignored:
         manner.say(f"train-teacher has no teacher to listen to: {', '.join(ignored)} ignored")
     from kdcli.program.rehearsal import rehearse_teacher
@@ -26,8 +26,10 @@ def run(config: TrainTeacher, overrides: Sequence[str], flags: Flags) -> int:
     return end_training(train_teacher(config, manner), flags)
 
 
-def ignored_by_teachers(overrides: Sequence[str]) -> list[str]:
+def ignored_by_teachers(config: Training, overrides: Sequence[str]) -> list[str]:
     """Those overrides that are about a soft term, which a network without a teacher does not have."""
+    if not isinstance(config, TrainTeacher) or config.loss.kind == "mutual":
+        return []
     return [text for text in overrides if text.lstrip("+~").partition("=")[0].partition(".")[0] in _SOFT]
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kdcli.engine.bank import Bank, Parameters
 from kdcli.engine.ranks import Ranks
-from kdcli.errors import MachineError
+from kdcli.errors import MachineError, UsageError
 from kdcli.objective import LossTerms
 
 FLAG_DELAY = 2
@@ -133,6 +133,15 @@ def _checksum(tensors: Sequence[Tensor]) -> int:
     return int(torch.stack([each.sum(dtype=torch.int64) for each in whole]).sum())
 
 
-def make_exchange(ranks: Ranks, bank: Bank) -> Exchange:
-    """The exchange for a training of these processes."""
-    return NoExchange() if ranks.size == 1 else GroupExchange(ranks, bank.parameters(), bank.size)
+def make_exchange(ranks: Ranks, bank: Bank, soft_loss: str | None = None) -> Exchange:
+    """The exchange for a training of these processes.
+
+    Raises:
+        UsageError: The loss of a part of a batch says nothing of that of the whole.
+    """
+    if ranks.size == 1:
+        return NoExchange()
+    if soft_loss == "cwtm":
+        what = "loss=cwtm weighs the examples of a whole batch against each other, and each process has a part of it"
+        raise UsageError(what, where="loss", fix="train in one process, or use loss=kd")
+    return GroupExchange(ranks, bank.parameters(), bank.size)

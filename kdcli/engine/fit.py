@@ -89,7 +89,7 @@ class Fit:
         self.last: list[dict[str, Tensor]] = [{} for _ in plan.members]
         own_rates = len({(m.lr, m.rate) for m in plan.members}) > 1 or isinstance(plan.members[0].rate, Plateau)
         self._updater = Updater(bank, [member.rule for member in plan.members], own_rates=own_rates)
-        self._exchange = make_exchange(stream.ranks, bank)
+        self._exchange = make_exchange(stream.ranks, bank, objective.soft_loss)
         self._plateaus = [PlateauState() for _ in plan.members]
         self._buffers: list[dict[str, Tensor]] = []  # as they were when the epoch began
         self.train_seconds = 0.0  # of the finished epochs' training

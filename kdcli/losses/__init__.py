@@ -12,25 +12,31 @@ from typing import Protocol
 
 from torch import Tensor
 
-from kdcli.losses.combine import EnsembleMean, combine_members
+from kdcli.losses.combine import EnsembleMean, combine_members, combine_peers
+from kdcli.losses.confidence import confidence_weighted, graded_confidence
 from kdcli.losses.graded import Graded
 from kdcli.losses.hard import cross_entropy
 from kdcli.losses.inputs import Inputs
 from kdcli.losses.kd import soft_target_kl
 from kdcli.losses.mse_logits import graded_distance, mse_logits
+from kdcli.losses.permuted import permute_others
 from kdcli.losses.soft_ce import soft_cross_entropy
 from kdcli.losses.softmax import Temperature
 from kdcli.losses.targets import graded_cross_entropy, graded_kl
 
 __all__ = [
     "GRADED_SOFT_LOSSES",
+    "LABELLED_SOFT_LOSSES",
     "SOFT_LOSSES",
     "EnsembleMean",
     "SoftLoss",
     "Temperature",
     "combine_members",
+    "combine_peers",
+    "confidence_weighted",
     "cross_entropy",
     "mse_logits",
+    "permute_others",
     "soft_cross_entropy",
     "soft_target_kl",
 ]
@@ -45,8 +51,23 @@ class SoftLoss(Protocol):
 
 
 SOFT_LOSSES: Mapping[str, SoftLoss] = MappingProxyType(
-    {"kd": soft_target_kl, "soft_ce": soft_cross_entropy, "mse_logits": mse_logits}
+    {
+        "kd": soft_target_kl,
+        "soft_ce": soft_cross_entropy,
+        "mse_logits": mse_logits,
+        "dkpp": soft_target_kl,  # the teacher's answers are permuted before they come here
+        "mutual": soft_target_kl,  # the other networks' answers take the teacher's place
+    }
 )
 GRADED_SOFT_LOSSES: Mapping[str, Callable[[Inputs], Graded]] = MappingProxyType(
-    {"kd": graded_kl, "soft_ce": graded_cross_entropy, "mse_logits": graded_distance}
+    {
+        "kd": graded_kl,
+        "soft_ce": graded_cross_entropy,
+        "mse_logits": graded_distance,
+        "dkpp": graded_kl,
+        "mutual": graded_kl,
+        "cwtm": graded_confidence,
+    }
 )
+LABELLED_SOFT_LOSSES = frozenset({"cwtm"})
+"""Soft terms that look at labels, whatever their weight."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal, TypeAlias, get_args
 
+import torch
 from torch import Tensor
 
 from kdcli.losses.inputs import cast, check_temperature, compute_dtype
@@ -58,6 +59,27 @@ def combine_members(member_logits: Tensor, temperature: Temperature, how: Ensemb
     if len(logits) == 1:
         return logits[0]
     return logits.mean(0) if how == "geometric" else _arithmetic(logits, temperature)
+
+
+def combine_peers(logits: Tensor, temperature: Tensor, how: EnsembleMean) -> Tensor:
+    """What the others say to each of several networks: :func:`combine_members` of all but itself.
+
+    Args:
+        logits: Unnormalised scores of ``K`` networks, shape ``(K, B, C)``.
+        temperature: Of each network's soft term, shape ``(K,)``, whose values are not checked.
+        how: ``"arithmetic"`` or ``"geometric"``.
+
+    Returns:
+        Logits ``(K, B, C)`` through which no gradient flows; of two networks, each has the other's.
+
+    Raises:
+        ValueError: If ``logits`` is not ``(K, B, C)`` with ``K`` at least 2.
+    """
+    if logits.dim() != 3 or len(logits) < 2:
+        raise ValueError(f"logits must have shape (K, B, C) with K at least 2, got {tuple(logits.shape)}")
+    said = logits.detach()
+    others = [torch.cat([said[:k], said[k + 1 :]]) for k in range(len(said))]
+    return torch.stack([combine_members(each, temperature[k], how) for k, each in enumerate(others)])
 
 
 def _arithmetic(member_logits: Tensor, temperature: Temperature) -> Tensor:

@@ -58,7 +58,7 @@ def cross_entropy(student_logits: Tensor, labels: Tensor, label_smoothing: float
 def graded_hard(student: Tensor, labels: Tensor, label_smoothing: float | Tensor, dim: int) -> Graded:
     """:func:`cross_entropy` of logits whose classes are at ``dim``; the gradient is ``softmax(z) - target``."""
     log_probs = student.log_softmax(dim)
-    target = _one_hot(labels, student, dim)
+    target = one_hot(labels, student, dim)
     if not _is_plain(label_smoothing):
         share = per_network(label_smoothing)
         target = (1 - share) * target + share / student.shape[dim]
@@ -66,7 +66,8 @@ def graded_hard(student: Tensor, labels: Tensor, label_smoothing: float | Tensor
     return Graded(value, log_probs.exp_().sub_(target))
 
 
-def _one_hot(labels: Tensor, logits: Tensor, dim: int) -> Tensor:
+def one_hot(labels: Tensor, logits: Tensor, dim: int) -> Tensor:
+    """The labels as distributions, arranged like logits whose classes are at ``dim``."""
     if dim == -1:
         zeros = logits.new_zeros(*labels.shape, logits.shape[-1])
         return zeros.scatter_(-1, labels.unsqueeze(-1), 1.0)

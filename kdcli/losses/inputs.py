@@ -24,12 +24,14 @@ class Inputs(NamedTuple):
         teacher: The same.
         temperature: A number, or a tensor in that precision.
         dim: -1 or -2, see :func:`kdcli.losses.softmax.class_dim`.
+        labels: Of the examples, ``(B,)`` or ``(..., B)``, for the terms that look at them.
     """
 
     student: Tensor
     teacher: Tensor
     temperature: Temperature
     dim: int
+    labels: Tensor | None = None
 
     @property
     def batch_size(self) -> int:

@@ -15,6 +15,7 @@ from kdcli.errors import DivergedError
 from kdcli.json_io import write_json_atomic
 from kdcli.metrics import confusion_matrix, mcnemar, measure, reliability_bins
 from kdcli.models import count_bytes, count_macs, count_parameters
+from kdcli.program.biases import check_classes, correct_bias, unseen
 from kdcli.program.finish import as_result
 from kdcli.program.latency import measure_latency
 from kdcli.program.past_teacher import PastTeachers
@@ -60,6 +61,7 @@ def plan_evaluation(config: Evaluate, runs: Sequence[RunDir], manner: Manner) ->
     device = pick_device(config.device)
     subjects = load_subjects(config, runs, device, manner.say)
     exams = load_exams(subjects, device, smoke=manner.smoke)
+    check_classes(config.bias.classes, exams[0])
     return Plan(config, device, list(zip(subjects, exams, strict=True)))
 
 
@@ -78,7 +80,7 @@ def evaluate(plan: Plan, manner: Manner) -> Evaluation:
         for subject, exam in plan.pairs:
             manner.say(f"measuring {subject.run.path}")
             latency = _latency(subject, exam, brief=manner.smoke) if plan.config.latency else []
-            measured.append(measure_run(subject, exam, teachers, latency))
+            measured.append(measure_run(subject, exam, teachers, latency, plan.config.bias.classes))
         classes = list(plan.pairs[0][1].data.dataset.classes)
         runs = [each.run for each in measured]
         result = Evaluation(schema=1, run=str(home.path), classes=classes, runs=runs, paired=_paired(measured))
@@ -96,7 +98,9 @@ def _paired(measured: Sequence[Measured]) -> list[PairedTest]:
     ]
 
 
-def measure_run(subject: Subject, exam: Exam, teachers: PastTeachers, latency: list[Latency]) -> Measured:
+def measure_run(
+    subject: Subject, exam: Exam, teachers: PastTeachers, latency: list[Latency], bias: Sequence[int] = ()
+) -> Measured:
     """Everything that is reported of one run.
 
     Raises:
@@ -119,6 +123,7 @@ def measure_run(subject: Subject, exam: Exam, teachers: PastTeachers, latency: l
         latency=latency,
         reliability=[ReliabilityBin(**asdict(each)) for each in reliability_bins(test, labels)],
         confusion=confusion_matrix(test, labels).tolist(),
+        bias=correct_bias(bias, test, exam, ask(subject, unseen(exam), "validation")) if bias else None,
     )
     return Measured(found, test.argmax(1) == labels)
 

@@ -78,7 +78,32 @@ def measure_rows(runs: Sequence[EvaluatedRun]) -> _Rows:
     rows += [(name, [show(run) for run in runs]) for name, show in _COSTS]
     for batch in sorted({each.batch for run in runs for each in run.latency}):
         rows.append((f"ms, batch {count(batch)} (p50 / p90)", [_latency(run, batch) for run in runs]))
+    rows += _bias_rows(runs)
     return [row for row in rows if any(row[1])]
+
+
+_BIASES = {
+    "uncorrected": "as it is",
+    "test": "tuned on test (not honest)",
+    "val": "tuned on validation",
+    "prior": "matched to the prior",
+}
+
+
+def _bias_rows(runs: Sequence[EvaluatedRun]) -> _Rows:
+    """Errors, those among the classes in brackets, and the number that was added, for each way to correct a bias."""
+    classes = next((run.bias.classes for run in runs if run.bias is not None), [])
+    among = ", ".join(map(str, classes))
+    return [
+        (f"errors, bias of {among} {said}", [_corrected(run, way) for run in runs]) for way, said in _BIASES.items()
+    ]
+
+
+def _corrected(run: EvaluatedRun, way: str) -> str:
+    found = None if run.bias is None else getattr(run.bias, way)
+    if found is None:
+        return ""
+    return f"{count(found.errors)} ({count(found.errors_among)}) {found.offset:+.2f}"
 
 
 def _latency(run: EvaluatedRun, batch: int) -> str:

@@ -191,6 +191,7 @@ def lines(
     y_label: str,
     title: str,
     log_x: bool = False,
+    log_y: bool = False,
     references: Mapping[str, float] = NONE,
 ) -> Drawing:
     """Lines with error bars, told apart by colour and mark.
@@ -202,6 +203,7 @@ def lines(
         y_label: What y is.
         title: Of the figure.
         log_x: Draw x on a logarithmic scale.
+        log_y: Draw y on one.
         references: Values of y to compare with, by name.
     """
     with styled():
@@ -213,6 +215,9 @@ def lines(
         if log_x:
             axes.set_xscale("log")
             _plain_ticks(axes, sorted({x for one in series for x in one.x}))
+        if log_y:
+            axes.set_yscale("log")
+            _plain_numbers(axes)
         finish(axes, x_label, y_label, title, legend=len(series) + len(references) > 1)
         rows: list[list[str | Number]] = []
         for one in series:
@@ -226,6 +231,14 @@ def _plain_ticks(axes: Axes, places: Sequence[float]) -> None:
     few = places if len(places) <= 10 else places[:: -(-len(places) // 10)]
     axes.set_xticks(few, [f"{place:g}" for place in few])
     axes.set_xticks([], minor=True)
+
+
+def _plain_numbers(axes: Axes) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator
+
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(FuncFormatter(lambda _, __: ""))
 
 
 def draw_references(draw: Callable[..., object], references: Mapping[str, float]) -> None:

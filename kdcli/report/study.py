@@ -16,8 +16,10 @@ COLUMNS = (
     Column("ours"),
     Column("difference", priority=2),
     Column("verdict", text=True),
+    Column("why", text=True),
     Column("note", text=True),
 )
+_NOTES = 2  # the last columns, which a terminal has no room for
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class StudyRow:
         verdict: Whether that is what was expected, in a word or two.
         note: What one should know beside it.
         digits: Decimals to show.
+        why: Why it is not like for like with the paper's.
     """
 
     name: str
@@ -39,6 +42,7 @@ class StudyRow:
     verdict: str = ""
     note: str = ""
     digits: int = 1
+    why: str = ""
 
 
 def study_cells(rows: Sequence[StudyRow]) -> list[Cells]:
@@ -52,7 +56,7 @@ def _cells(row: StudyRow) -> Cells:
     difference = ""
     if row.values and row.paper is not None:
         difference = f"{statistics.fmean(row.values) - row.paper:+,.{row.digits}f}"
-    return [row.name, paper, ours, difference, row.verdict, row.note]
+    return [row.name, paper, ours, difference, row.verdict, row.why, row.note]
 
 
 def _ours(row: StudyRow) -> str:
@@ -64,10 +68,10 @@ def _ours(row: StudyRow) -> str:
 
 def study_table(rows: Sequence[StudyRow], *, width: int) -> str:
     """The rows as a table for a terminal, the notes below it."""
-    blocks = [table(COLUMNS[:-1], [cells[:-1] for cells in study_cells(rows)], width=width)]
+    blocks = [table(COLUMNS[:-_NOTES], [cells[:-_NOTES] for cells in study_cells(rows)], width=width)]
     if any(len(row.values) > 1 for row in rows):
         blocks.append(wrap("Mean ± standard deviation (number of seeds).", width))
-    if notes := [wrap(f"{row.name}: {row.note}", width) for row in rows if row.note]:
+    if notes := [wrap(f"{row.name}: {said}", width) for row in rows for said in (row.why, row.note) if said]:
         blocks.append("\n".join(notes))
     return "\n\n".join(blocks)
 

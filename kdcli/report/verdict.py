@@ -179,7 +179,8 @@ def network_sentences(summary: Summary) -> list[str]:
         )
     if summary.val is not None:
         lines.append(f"On validation it gets {percent(summary.val.top1)} % right (NLL {decimals(summary.val.nll, 4)}).")
-    return [*lines, f"{count(summary.parameters)} parameters.", _training(summary)]
+    formula = [] if summary.alpha is None else [_formula(summary)]
+    return [*lines, f"{count(summary.parameters)} parameters.", *formula, _training(summary)]
 
 
 def next_command(summary: Summary) -> str:

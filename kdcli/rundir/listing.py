@@ -2,7 +2,7 @@
 
     outputs/<command>/<run>/              a run started by itself
     outputs/sweeps/<sweep>/<00, 01, ...>/ a job of a sweep, beside the sweep's own record
-    outputs/studies/<name>/<hash>/        a study; its runs belong to it and are not listed
+    outputs/studies/<name>/<hash>/        a study; its runs belong to it and are not listed; a name may be a/b
     outputs/search/<search>/              a search; its sweeps belong to it and are not listed
 
 Baselines and members are inside the run they belong to, and are not listed either.
@@ -57,7 +57,10 @@ def _directories(root: Path) -> Iterator[Path]:
         for path in _subdirectories(folder):
             yield path
             if folder.name in (SWEEPS, STUDIES):
-                yield from _subdirectories(path)
+                inner = _subdirectories(path)
+                yield from inner
+                if folder.name == STUDIES and not os.path.lexists(path / RECORD):
+                    yield from (deeper for part in inner for deeper in _subdirectories(part))
 
 
 def _subdirectories(folder: Path) -> list[Path]:

@@ -76,6 +76,12 @@ class DistillStudent(Training):
     trust_code: bool
 
 
+class Bias(Section):
+    """Classes whose bias is corrected, by number; none: it is not."""
+
+    classes: list[Annotated[int, Interval(0)]] = []
+
+
 class Evaluate(Section):
     """``kd evaluate``: the RUN or RUNs to measure."""
 
@@ -85,6 +91,7 @@ class Evaluate(Section):
     trust_code: bool
     device: Device
     output_dir: str
+    bias: Bias = Bias()
 
 
 Config = TrainTeacher | DistillStudent | Evaluate

@@ -145,6 +145,30 @@ class ReliabilityBin(Result):
     accuracy: float | None
 
 
+class Corrected(Result):
+    """Test errors with ``offset`` added to the logits of some classes; ``among`` are the examples of these classes."""
+
+    offset: float
+    errors: int
+    errors_among: int
+    n_among: int
+
+
+class BiasSummary(Result):
+    """The bias of some classes as it is and corrected.
+
+    ``test`` is tuned on the test set, as Hinton et al. 2015 did, and therefore no honest figure; ``val`` is tuned on
+    validation; ``prior`` makes the mean probability of the classes, on validation inputs without their labels, the
+    share that they have in training.
+    """
+
+    classes: list[int]
+    uncorrected: Corrected
+    test: Corrected
+    val: Corrected | None
+    prior: Corrected
+
+
 class EvaluatedRun(Result):
     """One run measured: on test, and where it can be on train, against its teacher if it has one."""
 
@@ -161,6 +185,7 @@ class EvaluatedRun(Result):
     latency: list[Latency]
     reliability: list[ReliabilityBin]
     confusion: list[list[int]]
+    bias: BiasSummary | None = None
 
 
 class PairedTest(Result):

@@ -54,15 +54,44 @@ def _check_teacher(config: TrainTeacher, error: type[KDError]) -> None:
             where=where,
             fix="leave it out, or use kd distill-student, where a teacher takes the labels' place",
         )
-    if config.loss.kind != "hard":
+    if config.loss.kind == "mutual":
+        _check_mutual(config, error)
+    elif config.loss.kind != "hard":
         raise error(
             f"loss={config.loss.kind} needs a teacher, and train-teacher has none",
             where="loss",
-            fix="use loss=hard, or kd distill-student",
+            fix="use loss=hard, loss=mutual with members=2, or kd distill-student",
         )
 
 
+def _check_mutual(config: TrainTeacher, error: type[KDError]) -> None:
+    refused = {
+        "members=1: a network that teaches itself": config.members == 1,
+        f"members_data={config.members_data}: networks that do not see the same": config.members_data != "all",
+        f"early_stopping={config.early_stopping}: teachers that learn no more": config.early_stopping is not None,
+    }
+    for setting, given in refused.items():
+        if given:
+            raise error(
+                f"loss=mutual does not go with {setting}",
+                where="loss, members, members_data, early_stopping",
+                fix="use members=2 or more, members_data=all and early_stopping=null",
+            )
+
+
 def _check_student(config: DistillStudent, error: type[KDError]) -> None:
+    if config.loss.kind == "mutual":
+        raise error(
+            "loss=mutual: networks that teach each other have no teacher",
+            where="loss",
+            fix="use kd train-teacher members=2 loss=mutual, or loss=kd",
+        )
+    if not config.transfer.labels and config.loss.kind == "cwtm":
+        raise error(
+            "loss=cwtm weighs the labels, and the transfer set has none",
+            where="transfer.labels, loss",
+            fix="use loss=kd, or keep the labels",
+        )
     if not config.transfer.labels and (config.loss.kind == "hard" or not _always_one(config.alpha)):
         setting, where = _label_free(config)
         raise error(

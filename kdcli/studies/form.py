@@ -1,23 +1,20 @@
-"""The form of a study's YAML: its parameters, its runs, and what is expected of them."""
+"""The form of a study: its runs, the numbers that are taken from them, and its figures."""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from kdcli.errors import UsageError
-from kdcli.schema import convert
-from kdcli.schema.base import Count, Section
-from kdcli.schema.results import Summary
+from kdcli.schema.base import Count, Section, Seed
+from kdcli.studies import address
+from kdcli.studies.address import Value
 
-BUDGETS = ("smoke", "short", "full")
+Budget = Literal["smoke", "short", "full"]
+BUDGETS: tuple[Budget, ...] = ("smoke", "short", "full")
 _OVERRIDE = re.compile(r"\+{0,2}(?!hydra)[a-z][a-z0-9_./]*=")
-_REFERENCE = re.compile(r"\$\{([a-z_][a-z0-9_]*)\}")
 
 
 def _check_override(text: str) -> str:
@@ -27,37 +24,162 @@ def _check_override(text: str) -> str:
     return text
 
 
+def _check_key(text: str) -> str:
+    _check_override(f"{text}=")
+    return text
+
+
+def _check_address(text: str) -> str:
+    address.parse(text)
+    return text
+
+
 Override = Annotated[str, AfterValidator(_check_override)]
-Parameter = bool | int | float | str | list[int] | list[float] | list[str]
+Key = Annotated[str, AfterValidator(_check_key)]
+Address = Annotated[str, AfterValidator(_check_address)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 class StudyRun(Section):
-    """One command line of a study.
+    """One command line of a study, perhaps for many points.
 
-    ``teacher`` names an earlier run of the study, or several that make an ensemble; with ``seeds`` above 1 it is a
-    sweep over the seeds 0, 1, ...
+    ``teacher`` or ``run`` names what comes before it, under the key that the command itself has for it. ``seeds`` above
+    1 means the seeds 0, 1, ..., or as many from ``first_seed`` on; ``sweep`` gives each key its values. All of it is
+    one sweep.
     """
 
-    command: Literal["train-teacher", "distill-student"]
+    command: str
     overrides: list[Override] = []
-    teacher: str | list[str] | None = None
+    teacher: Address | list[Address] | None = None
+    run: Address | None = None
     seeds: Count = 1
+    first_seed: Seed = 0
+    sweep: dict[Key, Annotated[list[Value], Field(min_length=1)]] = {}
+
+
+Operation = Literal[
+    "difference",
+    "ratio",
+    "gain_kept",
+    "mean",
+    "min",
+    "max",
+    "argmin",
+    "argmax",
+    "at_min",
+    "at_max",
+    "mcnemar",
+    "t_test",
+    "sign_test",
+]
+_TAKES: dict[str, int] = {
+    "gain_kept": 3,
+    **dict.fromkeys(("difference", "ratio", "at_min", "at_max", "mcnemar", "t_test", "sign_test"), 2),
+}
+_OVER = ("min", "max", "argmin", "argmax", "at_min", "at_max")
+
+
+class Derived(Section):
+    """A number made of others: ``op`` of the values in ``of``.
+
+    ``difference`` a - b and ``ratio`` a / b; ``gain_kept`` of a student, its baseline and their teacher,
+    (baseline - student) / (baseline - teacher). ``min`` and ``max`` over the axes ``over``, by the mean over seeds, and
+    ``argmin``, ``argmax`` where on the one axis it lies; ``at_min`` and ``at_max`` take the first value where the
+    second is best. ``mean`` is over the axes ``over``, without any over the seeds. ``mcnemar`` compares two runs on
+    each test example, seed by seed, ``t_test`` and ``sign_test`` two values over the seeds: all three are p-values.
+    """
+
+    op: Operation
+    of: Annotated[list[Address | float | Derived], Field(min_length=1, max_length=3)]
+    over: list[str] = []
+
+    @model_validator(mode="after")
+    def _fits(self) -> Derived:
+        takes = _TAKES.get(self.op, 1)
+        if len(self.of) != takes:
+            raise ValueError(f"{self.op} takes {takes} values, got {len(self.of)}")
+        if (self.op in _OVER and not self.over) or (self.over and self.op not in (*_OVER, "mean")):
+            raise ValueError(f"{self.op} {'needs' if self.op in _OVER else 'has no'} over: the axes to look along")
+        if self.op.startswith("arg") and len(self.over) > 1:
+            raise ValueError(f"{self.op} is a place on one axis, got {', '.join(self.over)}")
+        if self.op == "mcnemar" and not all(isinstance(each, str) for each in self.of):
+            raise ValueError("mcnemar compares two runs")
+        return self
+
+
+Number = Address | float | Derived
 
 
 class StudyRow(Section):
     """One number: where it is found, what the paper says, and what is expected of it.
 
-    ``value`` is a run's name and a path in its summary.json, as in ``student.baseline.test.errors``; ``expect`` bounds
-    the mean over the seeds, or with ``every`` each seed.
+    ``expect`` bounds the mean over the seeds, or with ``every`` each seed. ``why`` says why it is not like for like
+    with the paper's; ``note`` what else one should know.
     """
 
     name: str
-    value: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(\.[a-z0-9_]+)+$")]
+    value: Number
     paper: float | None = None
     expect: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
     every: bool = False
     digits: Annotated[int, Field(ge=0, le=8)] = 1
+    why: str = ""
     note: str = ""
+
+
+class PlacedPoint(Section):
+    """A point of a line: where it stands, and its value."""
+
+    x: float
+    value: Number
+
+
+class StudyLine(Section):
+    """A line of a figure: a value along the figure's axis, one line for each point of its other axes; or points."""
+
+    name: str = ""
+    value: Number | None = None
+    points: list[PlacedPoint] = []
+
+    @model_validator(mode="after")
+    def _one_of(self) -> StudyLine:
+        if (self.value is None) == (not self.points):
+            raise ValueError("a line has a value along the axis x, or points")
+        return self
+
+
+class StudyReference(Section):
+    """A horizontal line to compare with."""
+
+    name: str
+    value: Number
+
+
+class StudyFigure(Section):
+    """A figure: lines over an axis, or bars of rows by their names.
+
+    ``labels`` gives values of axes names for people, such as ``mlp_30: 30-30``.
+    """
+
+    name: Name
+    title: str
+    x: str = ""
+    x_label: str = ""
+    y_label: str
+    log_x: bool = False
+    log_y: bool = False
+    lines: list[StudyLine] = []
+    references: list[StudyReference] = []
+    bars: list[str] = []
+    labels: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> StudyFigure:
+        if bool(self.lines) == bool(self.bars):
+            raise ValueError("a figure has lines or bars")
+        if not self.x and any(line.value is not None for line in self.lines):
+            raise ValueError("x names the axis along which the lines run")
+        return self
 
 
 class Study(Section):
@@ -66,8 +188,9 @@ class Study(Section):
     title: str
     source: str
     claim: str
-    runs: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], StudyRun]
+    runs: dict[Name, StudyRun]
     rows: list[StudyRow]
+    figures: list[StudyFigure] = []
 
 
 class StudyFile(Section):
@@ -76,102 +199,8 @@ class StudyFile(Section):
     title: str
     source: str
     claim: str
-    parameters: dict[str, Parameter] = {}
-    budgets: dict[Literal["smoke", "short", "full"], dict[str, Parameter]] = {}
+    parameters: dict[str, Value] = {}
+    budgets: dict[Budget, dict[str, Value]] = {}
     runs: dict[str, Any]
     rows: list[Any]
-
-
-def parameters_of(file: StudyFile, budget: str, given: Mapping[str, Parameter]) -> dict[str, Parameter]:
-    """A study's parameters under a budget, with the user's own values last.
-
-    Raises:
-        UsageError: An unknown parameter.
-    """
-    unknown = sorted(given.keys() - file.parameters.keys())
-    if unknown:
-        known = ", ".join(file.parameters) or "none"
-        raise UsageError(f"the study has no parameter {unknown[0]!r}", where=unknown[0], fix=f"its parameters: {known}")
-    own: dict[str, dict[str, Parameter]] = {str(name): values for name, values in file.budgets.items()}
-    return {**file.parameters, **own.get(budget, {}), **given}
-
-
-def put_in(file: StudyFile, parameters: Mapping[str, Parameter], where: str) -> Study:
-    """The study with its parameters put in, checked as a whole.
-
-    Raises:
-        UsageError: An unknown reference or key, a teacher or a row that names no run, with the file in ``where``.
-    """
-    body = file.model_dump(exclude={"parameters", "budgets"})
-    study = convert(Study, _substituted(body, parameters, where), where=where)
-    earlier: list[str] = []
-    for name, run in study.runs.items():
-        teachers = [run.teacher] if isinstance(run.teacher, str) else run.teacher or []
-        _check_known(teachers, earlier, f"runs.{name}.teacher", where)
-        _check_single(teachers, study, f"runs.{name}.teacher", where)
-        if (run.command == "distill-student") != bool(teachers):
-            raise UsageError(
-                f"runs.{name}: {run.command} {'has a' if teachers else 'needs a'} teacher",
-                where=where,
-                fix="a distill-student names an earlier run as its teacher, a train-teacher none",
-            )
-        earlier.append(name)
-    _check_known([row.value.partition(".")[0] for row in study.rows], earlier, "rows", where)
-    for row in study.rows:
-        _check_number(row.value, where)
-    return study
-
-
-def _check_known(names: list[str], known: list[str], key: str, where: str) -> None:
-    for name in names:
-        if name not in known:
-            listed = ", ".join(known) or "none before it"
-            raise UsageError(f"{key}: no run is called {name!r}", where=where, fix=f"the runs are: {listed}")
-
-
-def _check_number(value: str, where: str) -> None:
-    """See that a row's path leads to a number of every summary.json, before anything is trained for it."""
-    section: type[BaseModel] | None = Summary
-    for step in value.split(".")[1:]:
-        field = None if section is None else section.model_fields.get(step)
-        if field is None:
-            known = "" if section is None else f"; known there: {', '.join(section.model_fields)}"
-            raise UsageError(f"rows: {value} is not in a summary.json: {step!r}{known}", where=where)
-        inner = [each for each in (field.annotation, *get_args(field.annotation)) if isinstance(each, type)]
-        section = next((each for each in inner if issubclass(each, BaseModel)), None)
-        number = any(issubclass(each, int | float) for each in inner)
-    if not number:
-        raise UsageError(f"rows: {value} is no number", where=where, fix="name a number of summary.json")
-
-
-def _check_single(teachers: list[str], study: Study, key: str, where: str) -> None:
-    for name in teachers:
-        if study.runs[name].seeds > 1:
-            raise UsageError(
-                f"{key}: {name!r} is trained with {study.runs[name].seeds} seeds, and a teacher is one run",
-                where=where,
-                fix=f"use seeds: 1 for {name}; an ensemble is trained with members=N",
-            )
-
-
-def _substituted(value: Any, parameters: Mapping[str, Parameter], where: str) -> Any:
-    if isinstance(value, dict):
-        return {key: _substituted(one, parameters, where) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_substituted(one, parameters, where) for one in value]
-    if not isinstance(value, str):
-        return value
-    for name in _REFERENCE.findall(value):
-        if name not in parameters:
-            raise UsageError(
-                f"${{{name}}} is no parameter of the study", where=where, fix=f"parameters: {', '.join(parameters)}"
-            )
-    whole = _REFERENCE.fullmatch(value)
-    if whole:
-        return parameters[whole[1]]
-    return _REFERENCE.sub(lambda match: _written(parameters[match[1]]), value)
-
-
-def _written(value: Parameter) -> str:
-    """A parameter inside a text, as an override would have it."""
-    return value if isinstance(value, str) else json.dumps(value).replace(" ", "").replace('"', "")
+    figures: list[Any] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -68,6 +69,11 @@ def part(place: Path, label: str, kind: str) -> Path:
     return path
 
 
+def outcomes(found: Any) -> Any:
+    """The results of all points, without what differs between two times."""
+    return reference.timeless({label: [one["result"] for one in points] for label, points in found["runs"].items()})
+
+
 def results(place: Path) -> Any:
     return json.loads((place / "results.json").read_text())
 
@@ -89,7 +95,12 @@ def test_a_study_of_the_users_own_runs_a_chain_and_judges_it(capsys: pytest.Capt
     assert (second["values"], second["paper"], second["verdict"]) == (errors, 74, "not reached")
     gaps = [reference.summary(student)["baseline"]["gap_closed"] for student in students]
     assert (third["values"], third["verdict"]) == ([gap for gap in gaps if gap is not None], "")
-    assert found["runs"]["student"] == [reference.summary(student) for student in students]
+    assert [point["result"] for point in found["runs"]["student"]] == [reference.summary(one) for one in students]
+    assert [(point["seed"], point["run"], point["reused"]) for point in found["runs"]["student"]] == [
+        (0, str(students[0]), False),
+        (1, str(students[1]), False),
+    ]
+    assert found["command"].startswith("kd ")
     assert "| errors of the student | 74 |" in (place / "table.md").read_text()
     assert "not reached" in said
     assert said.endswith(f"study {place}\n")
@@ -123,6 +134,10 @@ def test_budgets_and_parameters_have_places_of_their_own(capsys: pytest.CaptureF
     [
         (("mine.yaml", "seed=3"), "no parameter 'seed'"),
         (("mine.yaml", "budget=tiny"), "budget=tiny is not known"),
+        (("mine.yaml", "--budget=tiny"), "--budget=tiny is not known"),
+        (("mine.yaml", "budget=short", "--budget=full"), "two budgets: full and short"),
+        (("--schema=table",), "--schema=table is not known"),
+        (("wrong.yaml",), "student: 2 of 2 jobs are wrong, none was started"),
         (("mine.yaml", "seeds=many"), "seeds"),
         (("quickstrat",), "did you mean"),
         (("absent.yaml",), "there is no study 'absent.yaml'"),
@@ -133,6 +148,7 @@ def test_budgets_and_parameters_have_places_of_their_own(capsys: pytest.CaptureF
 )
 def test_refusals_write_nothing(words: tuple[str, ...], what: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("broken.yaml").write_text("title: x\nruns: [\n")
+    Path("wrong.yaml").write_text(CHAIN.replace("temperature=3", "optimiser.lr=3"))
     assert main(["study", *words]) == 2
     assert what in capsys.readouterr().err
     assert not Path("outputs").exists()
@@ -172,7 +188,151 @@ def test_a_study_whose_process_was_killed_goes_on_where_it_was(capsys: pytest.Ca
     capsys.readouterr()
     assert main(["study", "mine.yaml", "output_dir=whole", "--json", "--quiet"]) == 0
     whole = json.loads(capsys.readouterr().out)
-    assert reference.timeless(whole["runs"]) == reference.timeless(results(place)["runs"])
+    assert outcomes(whole) == outcomes(results(place))
+
+
+GRID = """
+title: A grid of students of teachers that are trained with the same seed
+source: nobody
+claim: It runs.
+runs:
+  teacher:
+    command: train-teacher
+    seeds: 2
+    overrides: [model=mlp, "model.hidden=[9]", epochs=1, transfer.fraction=0.01, batch_size=32, device=cpu]
+  student:
+    command: distill-student
+    teacher: teacher
+    seeds: 2
+    sweep: {temperature: [1, 2.5], model.hidden: [[6], [7]]}
+    overrides: [model=mlp, epochs=1, transfer.fraction=0.01, batch_size=32, device=cpu, baseline=false]
+  seen:
+    command: evaluate
+    run: student[temperature=1]
+    overrides: [latency=false, device=cpu, "bias.classes=[3]"]
+rows:
+  - {name: errors, value: "student[temperature=2.5,model.hidden=[7]].test.errors"}
+  - {name: best, value: {op: argmin, of: ["student[model.hidden=[7]].test.errors"], over: [temperature]}}
+  - {name: p, value: {op: mcnemar, of: ["student[temperature=2.5,model.hidden=[7]]", teacher]}}
+  - {name: seen, value: "seen[student.model.hidden=[6]].test.errors", why: another reader}
+  - {name: corrected, value: "seen[student.model.hidden=[6]].bias.test.errors"}
+figures:
+  - {name: over_t, title: T, x: temperature, y_label: errors, log_x: true, lines: [{value: student.test.errors}]}
+  - {name: bars, title: B, y_label: errors, bars: [errors, seen]}
+"""
+
+
+def test_a_grid_is_one_sweep_whose_points_can_be_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.yaml").write_text(GRID)
+    assert main(["study", "mine.yaml", "--quiet"]) == 0
+    place = place_of()
+    found, sweep = results(place), part(place, "student", "sweeps")
+    runs, teachers = found["runs"]["student"], [one["run"] for one in found["runs"]["teacher"]]
+    assert sorted(one["run"] for one in runs) == sorted(str(sweep / f"{job:02d}") for job in range(8))
+    for one in runs:
+        job = reference.summary(Path(one["run"]))
+        hidden = RunDir.open(Path(one["run"])).config()["model"]["hidden"]
+        assert (job["temperature"], hidden, job["seed"]) == (
+            one["point"]["temperature"], one["point"]["model.hidden"], one["seed"],
+        )  # fmt: skip
+        assert job["teacher"]["run"] == [teachers[one["seed"]]]
+    rows = {row["name"]: row["values"] for row in found["rows"]}
+    at = {(one["point"]["temperature"], *one["point"]["model.hidden"], one["seed"]): one["result"] for one in runs}
+    assert rows["errors"] == [at[2.5, 7, seed]["test"]["errors"] for seed in (0, 1)]
+    means = {t: sum(at[t, 7, seed]["test"]["errors"] for seed in (0, 1)) for t in (1, 2.5)}
+    assert rows["best"] == [min(means, key=lambda t: means[t])]
+    assert rows["seen"] == [at[1, 6, seed]["test"]["errors"] for seed in (0, 1)]
+    assert all(after <= before for after, before in zip(rows["corrected"], rows["seen"], strict=True))
+    assert len(rows["p"]) == 2
+    wrong = [reference.probabilities(Path(name)).argmax(1) != reference.test_set()[1] for name in
+             (teachers[0], next(one["run"] for one in runs if one["result"] is at[2.5, 7, 0]))]  # fmt: skip
+    only = [int((wrong[0] & ~wrong[1]).sum()), int((wrong[1] & ~wrong[0]).sum())]
+    chance = 2 * sum(math.comb(sum(only), k) for k in range(min(only) + 1)) / 2 ** sum(only)
+    assert rows["p"][0] == pytest.approx(min(1, chance))
+    assert found["figures"] == ["figures/over_t.svg", "figures/bars.svg"]
+    drawn = (place / "figures" / "over_t.csv").read_text()
+    assert drawn.count("model.hidden [6]") == drawn.count("model.hidden [7]") == 2
+    assert "| seen |  |" in (place / "table.md").read_text()
+    assert (place / "report.html").read_text().count("<figure>") == 2
+
+
+PAIR = """
+title: A teacher and its students
+source: nobody
+claim: It runs.
+parameters: {seeds: 2, epochs: 1}
+runs:
+  teacher:
+    command: train-teacher
+    overrides: [model=mlp_30, "epochs=${epochs}", transfer.fraction=0.01, batch_size=32, device=cpu]
+  student:
+    command: distill-student
+    teacher: teacher
+    seeds: ${seeds}
+    overrides: [model=mlp_30, "epochs=${epochs}", transfer.fraction=0.01, batch_size=32, device=cpu, baseline=false]
+rows:
+  - {name: errors, value: student.test.errors}
+"""
+
+
+def test_what_another_study_has_trained_is_not_trained_again(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.yaml").write_text(PAIR)
+    assert main(["study", "mine.yaml", "--quiet"]) == 0
+    first, kept = results(place_of())["runs"], reference.fingerprints(place_of())
+    Path("other.yaml").write_text(PAIR.replace("title: A teacher", "title: Another"))
+    capsys.readouterr()
+    assert main(["study", "other.yaml", "seeds=3"]) == 0
+    said = capsys.readouterr().out
+    (place,) = Path("outputs/studies/other").iterdir()
+    second = results(place)["runs"]
+    for label, count in (("teacher", 1), ("student", 2)):
+        assert [one["run"] for one in second[label][:count]] == [one["run"] for one in first[label]]
+        assert [one["reused"] for one in second[label]] == [True] * count + [False] * (len(second[label]) - count)
+        assert f"{label}: {second[label][0]['run']}" in said
+        assert f"- {label}: {second[label][0]['run']}" in (place / "table.md").read_text()
+    assert second["student"][2]["run"] == str(part(place, "student", "distill-student"))
+    assert second["student"][2]["result"]["seed"] == 2
+    assert reference.fingerprints(place_of()) == kept
+
+
+@pytest.mark.parametrize(
+    "different", ["epochs=2", *(pytest.param(word, marks=pytest.mark.slow) for word in ("--smoke", "output_dir=else"))]
+)
+def test_what_is_not_the_same_is_trained(different: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.yaml").write_text(PAIR)
+    assert main(["study", "mine.yaml", "seeds=1", "--quiet"]) == 0
+    Path("other.yaml").write_text(PAIR)
+    assert main(["study", "other.yaml", "seeds=1", different, "--quiet"]) == 0
+    (place,) = Path(".").glob("*/studies/other/*")
+    assert not any(one["reused"] for points in results(place)["runs"].values() for one in points)
+
+
+def test_a_students_teacher_must_be_the_same_in_every_weight(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.yaml").write_text(PAIR)
+    assert main(["study", "mine.yaml", "seeds=1", "--quiet"]) == 0
+    Path("other.yaml").write_text(PAIR.replace("train-teacher\n", "train-teacher\n    first_seed: 7\n"))
+    assert main(["study", "other.yaml", "seeds=1", "--quiet"]) == 0
+    (place,) = Path("outputs/studies/other").iterdir()
+    ((teacher,), (student,)) = (results(place)["runs"][label] for label in ("teacher", "student"))
+    assert (teacher["result"]["seed"], teacher["reused"], student["reused"]) == (7, False, False)
+
+
+def test_a_budget_is_for_studies(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--budget=short"]) == 2
+    assert "--budget is for studies" in capsys.readouterr().err
+    assert main(["study", "mine.yaml", "--budget=smoke", "--dry-run"]) == 0
+    assert "/smoke-" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("of", ["study", "results"])
+def test_the_schemas_are_printed(of: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["study", f"--schema={of}"]) == 0
+    schema = json.loads(capsys.readouterr().out)
+    assert {"rows", "runs"} <= schema["properties"].keys()
+    if of == "results":
+        validator = pytest.importorskip("jsonschema")
+        assert main(["study", "mine.yaml", "--quiet"]) == 0
+        validator.validate(results(place_of()), schema)
 
 
 STOPPING_NETS = """
@@ -231,3 +391,31 @@ def test_code_that_a_studys_directory_names_is_run_only_where_it_is_trusted(caps
     said = capsys.readouterr().err
     assert "model=custom in a file would run code" in said
     assert "trust_code=true" in said
+
+
+TWICE = """
+title: Two teachers that a smoke run makes one, and their students
+source: none
+claim: It runs.
+runs:
+  teacher:
+    command: train-teacher
+    sweep: {epochs: [2, 3]}
+    overrides: [model=mlp_30, transfer.fraction=0.01, batch_size=32, device=cpu]
+  student:
+    command: distill-student
+    teacher: teacher
+    seeds: 2
+    overrides: [model=mlp, "model.hidden=[10]", transfer.fraction=0.01, batch_size=32, device=cpu]
+rows: []
+"""
+
+
+def test_points_that_are_the_same_training_are_trained_once() -> None:
+    Path("twice.yaml").write_text(TWICE)
+    assert main(["study", "twice.yaml", "--smoke", "--quiet"]) == 0
+    (place,) = Path("outputs/studies/twice").iterdir()
+    runs = [point["run"] for point in results(place)["runs"]["student"]]
+    assert runs[:2] == runs[2:]
+    assert len({*runs}) == 2
+    assert len(list(part(place, "student", "sweeps").glob("0?"))) == 2

@@ -52,13 +52,16 @@ def content(group: str, option: str) -> dict[str, Any]:
 
 
 def rows(command: str) -> list[dict[str, str]]:
-    """Each option once; a teacher has but one loss and needs labels, and a recipe chooses for other groups."""
+    """Each option once; a teacher has but one loss and needs labels, peers are no teacher, and a recipe chooses for
+    other groups.
+    """
     table = {group: options(group) for group in groups(command)}
     del table["recipe"]
     synthetic = [{"transfer": option} for option in table["transfer"] if option != "training_set"]
     table["transfer"] = ["training_set"]
+    table["loss"] = ["hard"] if command == "train-teacher" else sorted({*table["loss"]} - {"mutual"})
     if command == "train-teacher":
-        table["loss"], synthetic = ["hard"], []
+        synthetic = []
     columns = zip_longest(*table.values())
     return [*({g: o for g, o in zip(table, row, strict=True) if o} for row in columns), *synthetic]
 
@@ -99,7 +102,7 @@ def test_the_rows_hold_every_option() -> None:
         seen = {(group, option) for row in rows(command) for group, option in row.items()}
         wanted = {(group, option) for group in groups(command) for option in options(group)}
         left = {option for _, option in wanted - seen}
-        assert left - {"kd", "soft_ce", "mse_logits", "munge", "nbe", "random"} == set(options("recipe"))
+        assert left - {*options("loss"), "munge", "nbe", "random"} == set(options("recipe"))
 
 
 def test_every_directory_is_a_group_of_both_commands() -> None:
@@ -108,10 +111,15 @@ def test_every_directory_is_a_group_of_both_commands() -> None:
 
 
 def test_a_teacher_composes_with_a_soft_loss_and_is_refused_by_the_schema(composed: Composed) -> None:
-    for loss in set(options("loss")) - {"hard"}:
+    for loss in set(options("loss")) - {"hard", "mutual"}:
         data = composed("train-teacher", f"loss={loss}")
         with pytest.raises(UsageError, match=f"loss={loss} needs a teacher"):
             parse_config("train-teacher", data)
+
+
+def test_a_teacher_s_members_can_teach_each_other(composed: Composed) -> None:
+    config = parse_config("train-teacher", composed("train-teacher", "loss=mutual", "members=2"))
+    assert config.loss.model_dump() == content("loss", "mutual")
 
 
 @pytest.mark.parametrize("recipe", options("recipe"))

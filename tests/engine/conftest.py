@@ -129,13 +129,14 @@ class World:
         teacher: Targets | None = None,
         **stream: Any,
     ) -> Fit:
-        """The training of a cohort; members whose alpha is 0 throughout have no teacher."""
+        """The training of a cohort; members whose alpha is 0 throughout, or who teach each other, have no teacher."""
         make = make or self.mlp()
         seeds = [m.seed + 100 for m in members]
         bank = make_bank([make(m.seed) for m in members], seeds, CPU, compiled=False, mixed=bf16)
         smoothing = tuple(m.label_smoothing for m in members)
         objective = Objective(tuple(m.span() for m in members), soft_loss, "arithmetic", smoothing)
-        targets = (teacher or LiveTargets(self.teacher)) if objective.uses_teacher else None
+        taught = objective.uses_teacher and soft_loss != "mutual"
+        targets = (teacher or LiveTargets(self.teacher)) if taught else None
         plan = FitPlan([m.plan() for m in members], epochs, early_stopping, bf16)
         validation = self.validation() if validated else None
         return Fit(bank, self.stream(targets=targets, **stream), objective, plan, validation)

@@ -23,7 +23,7 @@ from kdcli.engine.group import Group
 from kdcli.engine.ranks import Rows
 from kdcli.engine.results import Stopped
 from kdcli.engine.update import AdamWRule, MomentumRampRule
-from kdcli.errors import MachineError
+from kdcli.errors import MachineError, UsageError
 from kdcli.schedules import Constant, Linear, Plateau
 
 CPU = torch.device("cpu")
@@ -162,6 +162,7 @@ STACKS = {
         [{"seed": seed, "rule": MomentumRampRule(0.5, 0.9, 2)} for seed in (0, 1)],
         {"batch_size": 18, "options": {"dropout": 0.5}},
     ),
+    "networks that teach each other": ([{"seed": seed} for seed in range(3)], {"soft_loss": "mutual"}),
     "plateaus": (PLATEAUS, {"epochs": 3}),
     "an ensemble with data of its own": (
         ENSEMBLE,
@@ -179,6 +180,12 @@ def test_a_stack_trains_as_in_one_process(world: Any, train: Any, weights: Any, 
     assert isinstance(parts[0].fit.bank, StackedBank)
     for part in parts:
         assert_same(part, whole, weights)
+
+
+def test_a_loss_that_needs_the_whole_batch_is_refused(world: Any) -> None:
+    with pytest.raises(UsageError, match="loss=cwtm weighs the examples of a whole batch") as refused:
+        together(2, lambda ranks: parted(world, [world.member()], ranks, world.mlp(), soft_loss="cwtm"))
+    assert "one process" in str(refused.value.fix)
 
 
 def test_processes_agree_to_the_bit(world: Any, train: Any, weights: Any, same_weights: Any) -> None:

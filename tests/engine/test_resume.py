@@ -42,6 +42,11 @@ def own_rates(world: Any) -> Fit:
     return world.fit(members, epochs=4, early_stopping=2, batch_size=28, make=world.mlp(dropout=0.3))
 
 
+def teaching_each_other(world: Any) -> Fit:
+    members = [world.member(seed=k, temperature=Linear(4.0, 1.0)) for k in range(3)]
+    return world.fit(members, soft_loss="mutual", make=world.mlp(dropout=0.3, batch_norm=True))
+
+
 def stopping(world: Any) -> Fit:
     members = [world.member(seed=k, lr=0.7) for k in range(4)]
     return world.fit(members, epochs=5, early_stopping=1, batch_size=28, make=world.mlp(batch_norm=True))
@@ -62,7 +67,7 @@ def own_examples(world: Any) -> Fit:
     return world.fit(members, make=world.mlp(dropout=0.3), indices=parts, batch_size=5)
 
 
-SCENES = [alone, stacked, own_rates, stopping, in_turn, diverging, own_examples]
+SCENES = [alone, stacked, own_rates, teaching_each_other, stopping, in_turn, diverging, own_examples]
 
 
 def stop_after(steps: int) -> Callable[[], bool]:

@@ -31,7 +31,7 @@ from kdcli.program.subjects import read_summary
 from kdcli.program.sweep import read_program
 from kdcli.rundir import RunDir, read_metrics
 from kdcli.schema import parse_config
-from kdcli.studies.form import parameters_of, put_in
+from kdcli.studies.reading import parameters_of, put_in
 from kdcli.trained import load_trained
 
 MOST_SECONDS = 5.0

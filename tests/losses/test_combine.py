@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kdcli.losses import EnsembleMean, combine_members, soft_target_kl
+from kdcli.losses import EnsembleMean, combine_members, combine_peers, soft_target_kl
 
 
 def members(count: int = 4) -> Tensor:
@@ -104,3 +104,27 @@ def test_an_unknown_mean_is_refused() -> None:
 def test_a_number_that_is_no_temperature_is_refused(temperature: float) -> None:
     with pytest.raises(ValueError, match="temperature must be > 0"):
         combine_members(members(), temperature, "arithmetic")
+
+
+@pytest.mark.parametrize("how", get_args(EnsembleMean))
+def test_each_of_several_networks_hears_the_mean_of_the_others(how: Literal["arithmetic", "geometric"]) -> None:
+    logits, temperatures = members(), [1.0, 2.5, 0.7, 8.0]
+    found = combine_peers(logits, torch.tensor(temperatures, dtype=torch.float64), how)
+    for k, temperature in enumerate(temperatures):
+        said = (found[k] / temperature).softmax(-1)
+        for example in range(5):
+            rows = [logits[j, example].tolist() for j in range(4) if j != k]
+            assert said[example].tolist() == pytest.approx(slow_mean(rows, temperature, how), rel=1e-10)
+
+
+def test_two_networks_hear_each_other_and_no_gradient_flows() -> None:
+    logits = members(2).requires_grad_()
+    found = combine_peers(logits, torch.ones(2), "arithmetic")
+    assert torch.equal(found, logits.detach().flip(0))
+    assert not found.requires_grad
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 3), (5, 3)])
+def test_one_network_has_nobody_to_hear(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="K at least 2"):
+        combine_peers(torch.zeros(shape), torch.ones(1), "arithmetic")

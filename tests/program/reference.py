@@ -57,11 +57,11 @@ def test_set() -> tuple[Array, NDArray[np.int64]]:
     return split.inputs.flatten(1).double().numpy(), split.labels.numpy()
 
 
-def probabilities(run: Path, name: str = "best") -> Array:
-    """What a fully connected network of a run says of the test set: a float64 forward pass from its files."""
+def probabilities(run: Path, name: str = "best", images: Array | None = None) -> Array:
+    """What a fully connected network of a run says of test or other images: a float64 forward pass from its files."""
     numbers = {key: value.astype(np.float64) for key, value in weights(run, name).items()}
     card = json.loads((step_directory(run, name) / "state.json").read_text())["state"]["card"]
-    values = (test_set()[0] / 255 - card["mean"][0]) / card["std"][0]
+    values = ((test_set()[0] if images is None else images) / 255 - card["mean"][0]) / card["std"][0]
     for layer in range(sum(key.startswith("hidden.") for key in numbers) // 2):
         values = np.maximum(values @ numbers[f"hidden.{layer}.weight"].T + numbers[f"hidden.{layer}.bias"], 0)
     logits = values @ numbers["output.weight"].T + numbers["output.bias"]

@@ -41,6 +41,7 @@ PROGRAMS = {
     "no validation": ("train-teacher", "dataset.val_fraction=0", "select=last"),
     "members": ("train-teacher", "members=2", *DROPOUT),
     "members with data of their own": ("train-teacher", "members=2", "members_data=bootstrap"),
+    "members that teach each other": ("train-teacher", "members=2", "loss=mutual", "alpha.value=0.5", *DROPOUT),
     "student and baseline": ("distill-student", *DROPOUT, "dataset.views=shift", "temperature=linear"),
     "student alone": ("distill-student", "baseline=false", "loss=mse_logits", "alpha.value=0.5"),
     "baseline by itself": ("distill-student", "transfer.labels=false", "alpha.value=1"),

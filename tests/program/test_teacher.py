@@ -303,3 +303,17 @@ def test_a_dry_run_counts_each_members_own_part(configure: Callable[..., Any], m
     plan = rehearse_teacher(configure("train-teacher", *TINY, *parts), manner).text()
     assert "360 of 54,000 training examples" in plan
     assert "2 epochs of 12 steps" in plan
+
+
+def test_members_that_teach_each_other_have_both_terms_and_a_common_summary(train: Train, ensemble: RunDir) -> None:
+    run = train("members=2", "seed=3", "epochs=2", "loss=mutual", "alpha.value=0.5", "temperature.value=1")
+    found = reference.summary(run.path)
+    assert (found["loss"], found["temperature"], found["alpha"]) == ("mutual", 1.0, 0.5)
+    assert [member["seed"] for member in found["members"]] == [3000, 3001]
+    for k in range(2):
+        lines = reference.metrics(run.path / f"members/0{k}")
+        assert all(0 < line["train/soft"] < line["train/hard"] for line in lines)
+        mixed = [(line["train/hard"] + line["train/soft"]) / 2 for line in lines]
+        assert [line["train/loss"] for line in lines] == pytest.approx(mixed, rel=1e-5)
+        alone = reference.weights(ensemble.path / f"members/0{k}")
+        assert reference.differences(reference.weights(run.path / f"members/0{k}"), alone) > 0

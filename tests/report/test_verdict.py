@@ -137,6 +137,13 @@ def test_members_of_an_ensemble_have_a_mean_and_a_standard_deviation(teacher_sum
     assert "That is the ensemble of 3 members; one member alone gets 99.16 ± 0.04 (3) % right" in " ".join(text.split())
 
 
+def test_members_that_teach_each_other_have_a_formula_and_others_have_none(teacher_summary: Make) -> None:
+    mutual = teacher_summary((70, 78), loss="mutual", alpha=0.5, temperature=1.0)
+    formula = "total = (1 - alpha) * hard + alpha * soft = 0.5 * hard + 0.5 * soft, with loss mutual"
+    assert formula in " ".join(said(mutual).split())
+    assert "total" not in said(teacher_summary((70, 78)))
+
+
 def test_a_smoke_run_says_that_its_numbers_mean_nothing(summary: Make, teacher_summary: Make) -> None:
     for one in (summary(), teacher_summary()):
         text = said(one, smoke=True)

@@ -111,6 +111,15 @@ def test_jobs_are_named_behind_their_sweep(root: Path, sweep: RunDir) -> None:
     assert [name_of(run.path, root) for run in list_runs(root)[0]] == [f"{name}/01", f"{name}/00", name]
 
 
+def test_a_study_whose_name_has_parts_is_found(root: Path, contents: Contents) -> None:
+    path = root / "studies" / "hinton2015" / "mnist" / "full-0a1b"
+    study = create_at(path, id="hinton2015/mnist", command="studies", **contents)
+    study.set_status("interrupted")
+    create_child(study, "teacher/00", command="train-teacher", **contents).set_status("interrupted")
+    for text in ("latest", "hinton2015/mnist/full-0a1b"):
+        assert resolve_run(text, root=root, purpose="resume", smoke=False).path == path
+
+
 def test_studies_are_found_by_name_and_resumed(root: Path, contents: Contents) -> None:
     path = root / "studies" / "hinton" / "quick-0a1b"
     study = create_at(path, id="hinton/quick-0a1b", command="studies", **contents)

@@ -10,7 +10,7 @@ import pytest
 
 from kdcli.data import DATASET_NAMES
 from kdcli.data.views import VIEW_NAMES
-from kdcli.losses import SOFT_LOSSES
+from kdcli.losses import LABELLED_SOFT_LOSSES, SOFT_LOSSES
 from kdcli.losses import EnsembleMean as LossMean
 from kdcli.models.registry import MODEL_NAMES
 from kdcli.schema import COMMANDS, commands, data, method, model
@@ -42,7 +42,7 @@ def test_views_are_those_of_the_registry() -> None:
 
 
 def test_losses_are_those_of_the_registry_and_hard() -> None:
-    assert set(get_args(method.Loss.model_fields["kind"].annotation)) == {*SOFT_LOSSES, "hard"}
+    assert set(get_args(method.Loss.model_fields["kind"].annotation)) == {*SOFT_LOSSES, *LABELLED_SOFT_LOSSES, "hard"}
 
 
 def test_means_are_those_of_the_losses() -> None:

@@ -46,7 +46,7 @@ def test_a_teacher_needs_labels(teacher: Any) -> None:
         parse_config("train-teacher", teacher({"transfer.labels": False}))
 
 
-@pytest.mark.parametrize("loss", ["kd", "soft_ce", "mse_logits"])
+@pytest.mark.parametrize("loss", ["kd", "soft_ce", "mse_logits", "cwtm", "dkpp"])
 def test_a_teacher_has_no_soft_term(teacher: Any, loss: str) -> None:
     with pytest.raises(UsageError, match=f"loss={loss} needs a teacher"):
         parse_config("train-teacher", teacher({"loss.kind": loss}))
@@ -65,6 +65,35 @@ def test_without_labels_alpha_must_be_one(student: Any, changes: dict[str, Any])
     with pytest.raises(UsageError, match="alpha must be 1") as caught:
         parse_config("distill-student", student({"transfer.labels": False} | changes))
     assert caught.value.where == "transfer.labels, alpha"
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"members": 1}, "members=1"),
+        ({"members_data": "bootstrap"}, "members_data=bootstrap"),
+        ({"early_stopping": 3}, "early_stopping=3"),
+    ],
+)
+def test_networks_that_teach_each_other_are_several_and_see_the_same(
+    teacher: Any, changes: dict[str, Any], what: str
+) -> None:
+    mutual = {"loss.kind": "mutual", "members": 2}
+    parse_config("train-teacher", teacher(mutual))
+    with pytest.raises(UsageError, match=f"loss=mutual does not go with {what}"):
+        parse_config("train-teacher", teacher(mutual | changes))
+
+
+def test_a_student_has_a_teacher_and_no_peers(student: Any) -> None:
+    with pytest.raises(UsageError, match="have no teacher") as caught:
+        parse_config("distill-student", student({"loss.kind": "mutual"}))
+    assert "kd train-teacher members=2 loss=mutual" in str(caught.value.fix)
+
+
+def test_labels_that_are_weighed_must_be_there(student: Any) -> None:
+    parse_config("distill-student", student({"loss.kind": "cwtm", "alpha.value": 1}))
+    with pytest.raises(UsageError, match="loss=cwtm weighs the labels"):
+        parse_config("distill-student", student({"loss.kind": "cwtm", "alpha.value": 1, "transfer.labels": False}))
 
 
 @pytest.mark.parametrize("one", [1, 1.0])

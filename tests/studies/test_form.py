@@ -9,7 +9,9 @@ import pytest
 
 from kdcli.errors import UsageError
 from kdcli.schema import convert
-from kdcli.studies.form import BUDGETS, Parameter, Study, StudyFile, parameters_of, put_in
+from kdcli.studies.address import Value
+from kdcli.studies.form import BUDGETS, Study, StudyFile
+from kdcli.studies.reading import parameters_of, put_in
 
 WRITTEN: dict[str, Any] = {
     "title": "A study",
@@ -30,7 +32,7 @@ WRITTEN: dict[str, Any] = {
 }
 
 
-def study_of(written: dict[str, Any], budget: str = "full", **given: Parameter) -> Study:
+def study_of(written: dict[str, Any], budget: str = "full", **given: Value) -> Study:
     file = convert(StudyFile, written)
     return put_in(file, parameters_of(file, budget, given), "mine.yaml")
 
@@ -83,9 +85,17 @@ def test_several_earlier_runs_can_teach_together() -> None:
         (changed("runs", "teacher", "overrides", to=["optimizer.lr=${speed}"]), r"\$\{speed\} is no parameter"),
         (changed("runs", "student", "teacher", to="nobody"), "no run is called 'nobody'"),
         (changed("runs", "student", "teacher", to="student"), "no run is called 'student'"),
-        (changed("runs", "student", "teacher", to=None), "needs a teacher"),
-        (changed("runs", "teacher", "seeds", to=2), "trained with 2 seeds, and a teacher is one run"),
-        (changed("runs", "student", "command", to="evaluate"), "command"),
+        (changed("runs", "student", "teacher", to=None), "distill-student needs teacher: the name of a run"),
+        (changed("runs", "teacher", "seeds", to=2), "2 seeds, and seed k builds on its seed k: seeds must be 2"),
+        (changed("runs", "teacher", "teacher", to="teacher"), "train-teacher has no teacher"),
+        (changed("runs", "student", "run", to="teacher"), "distill-student has no run"),
+        (changed("runs", "student", "teacher", to="teacher.test.errors"), "is a number, and a run is wanted"),
+        (changed("runs", "student", "teacher", to="teacher[seed=1]"), "teacher has no axis 'seed'; its axes: none"),
+        (changed("runs", "student", "command", to="doctor"), "'doctor' is no command of a study"),
+        (changed("runs", "student", "sweep", to={"temperature": [1, 4]}), r"temperature is still open \(1, 4\)"),
+        (changed("runs", "student", "sweep", to={"temperature": []}), "sweep.temperature"),
+        (changed("runs", "student", "sweep", to={"hydra.job.name": ["x"]}), "sweep"),
+        (changed("runs", "student", "command", to="evaluate"), "evaluate needs run"),
         (changed("runs", "student", "seeds", to="many"), "seeds"),
         (changed("runs", "student", "seeds", to=0), "seeds"),
         (changed("runs", "student", "colour", to="red"), "colour"),
@@ -95,7 +105,17 @@ def test_several_earlier_runs_can_teach_together() -> None:
         (changed("rows", 0, "value", to="student.test.errors.all"), "'all'"),
         (changed("rows", 0, "value", to="student.test"), "is no number"),
         (changed("rows", 0, "value", to="student.model"), "is no number"),
-        (changed("rows", 0, "value", to="student"), "value"),
+        (changed("rows", 0, "value", to="student"), "a run is no number"),
+        (changed("rows", 0, "value", to="student.test.errors."), "value"),
+        (changed("rows", 0, "value", to={"op": "eval", "of": ["student.test.errors"]}), "op"),
+        (changed("rows", 0, "value", to={"op": "ratio", "of": ["student.test.errors"]}), "ratio takes 2 values, got 1"),
+        (changed("rows", 0, "value", to={"op": "min", "of": ["student.test.errors"]}), "min needs over"),
+        (changed("rows", 0, "value", to={"op": "mcnemar", "of": ["student", 3]}), "mcnemar compares two runs"),
+        (changed("figures", to=[{"name": "f", "title": "F", "y_label": "y"}]), "a figure has lines or bars"),
+        (
+            changed("figures", to=[{"name": "f", "title": "F", "y_label": "y", "bars": ["mistakes"]}]),
+            "no row is called 'mistakes'",
+        ),
         (changed("rows", 0, "expect", to=[1]), "expect"),
     ],
 )

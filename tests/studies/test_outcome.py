@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 
-from kdcli.errors import UsageError
+from kdcli.report.study import StudyRow as ShownRow
 from kdcli.studies.form import Study, StudyRow, StudyRun
-from kdcli.studies.outcome import fill_in, verdict
+from kdcli.studies.outcome import Outcome, Results, fill_in, verdict
+from kdcli.studies.reading import lay_out
 
 
 def row(expect: list[float] | None, every: bool = False, value: str = "it.test.errors") -> StudyRow:
@@ -33,8 +35,12 @@ def test_a_verdict_is_of_the_mean_or_of_every_seed(
     assert verdict(row(expect, every), values) == said
 
 
-def study(*rows: StudyRow) -> Study:
-    return Study(title="t", source="s", claim="c", runs={"it": StudyRun(command="train-teacher")}, rows=list(rows))
+def filled(summaries: Sequence[Mapping[str, Any]], *rows: StudyRow) -> list[ShownRow]:
+    runs = {"it": StudyRun(command="train-teacher", seeds=len(summaries))}
+    study = Study(title="t", source="s", claim="c", runs=runs, rows=list(rows))
+    laid_out = lay_out(study, "mine.yaml")
+    outcomes = {"it": [Outcome(f"run/{number}", False, summary) for number, summary in enumerate(summaries)]}
+    return fill_in(study, Results(laid_out.axes, laid_out.points, outcomes, lambda first, second: 1.0))
 
 
 def test_a_row_has_a_value_for_every_seed_that_has_one() -> None:
@@ -42,12 +48,17 @@ def test_a_row_has_a_value_for_every_seed_that_has_one() -> None:
         {"test": {"errors": 7}, "baseline": {"p_value": 0.5}},
         {"test": {"errors": 9}, "baseline": None},
     ]
-    first, second = fill_in(study(row([0, 10]), row([0, 1], value="it.baseline.p_value")), {"it": summaries})
+    first, second = filled(summaries, row([0, 10]), row([0, 1], value="it.baseline.p_value"))
     assert (first.values, first.verdict) == ([7, 9], "as expected")
     assert (second.values, second.verdict) == ([0.5], "as expected")
 
 
+def test_numbers_in_lists_are_found_by_their_place() -> None:
+    (found,) = filled([{"confusion": [[1, 2], [3, 4]]}], row(None, value="it.confusion.1.0"))
+    assert found.values == [3]
+
+
 def test_a_path_that_leads_to_no_number_is_an_error() -> None:
     for summary in ({"test": {"errors": "many"}}, {"test": {"errors": True}}):
-        with pytest.raises(UsageError, match="no number"):
-            fill_in(study(row(None)), {"it": [summary]})
+        with pytest.raises(ValueError, match="no number"):
+            filled([summary], row(None))
