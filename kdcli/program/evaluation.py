@@ -21,7 +21,7 @@ from kdcli.program.run import Manner, recorded
 from kdcli.program.subjects import Exam, Part, Subject, load_exams, load_subjects
 from kdcli.rundir import RunDir, create_run, describe_environment
 from kdcli.schema import Evaluate
-from kdcli.schema.model import model_label
+from kdcli.schema.model import Selection, model_label
 from kdcli.schema.results import EvaluatedRun, Evaluation, Latency, ReliabilityBin
 
 COMMAND = "evaluate"
@@ -94,7 +94,7 @@ def measure_run(subject: Subject, exam: Exam, teachers: PastTeachers, latency: l
         members=len(networks),
         parameters=sum(map(count_parameters, networks)),
         macs=sum(count_macs(network, exam.data.dataset.input_shape) for network in networks),
-        bytes=sum(map(count_bytes, networks)),
+        bytes=_bytes(subject),
         test=as_result(measure(test, labels, None if teacher is None else teacher.test)),
         train=as_result(measure(train, exam.train.labels, None if teacher is None else teacher.train)),
         latency=latency,
@@ -121,7 +121,17 @@ def ask(subject: Subject, part: Part, name: str) -> Tensor:
     return logits
 
 
+def _bytes(subject: Subject) -> int:
+    """Of an ensemble selection those of its models, which are not at hand."""
+    if subject.summary is not None and subject.summary.selection is not None:
+        return subject.summary.bytes or 0
+    return sum(count_bytes(member.network) for member in subject.members)
+
+
 def _latency(subject: Subject, exam: Exam, *, brief: bool) -> list[Latency]:
+    """Of an ensemble selection none: what it says of these examples is kept, and not worked out."""
+    if isinstance(subject.card.model, Selection):
+        return []
     source = exam.test.source
     batches = [source.gather(torch.arange(size) % len(source)) for size in LATENCY_BATCHES]
     return [measure_latency(subject.logits, raw, brief=brief) for raw in batches]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -11,7 +13,7 @@ from torch import Tensor
 from kdcli.build import Data
 from kdcli.engine.bank import Parameters
 from kdcli.engine.fit import Fit
-from kdcli.engine.predict import predict
+from kdcli.engine.predict import BATCH, predict
 from kdcli.engine.standing import Standing
 from kdcli.errors import DivergedError
 from kdcli.metrics import Measures, measure
@@ -20,15 +22,19 @@ from kdcli.program.slots import Program, Slot, schedule_value
 from kdcli.schema.model import model_label
 from kdcli.schema.results import Selected, Summary, TestMeasures
 
+CASES = 10_000
+TIMED_SECONDS = 0.02
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one network: its selected weights' answers on test, or where it diverged."""
+    """What became of one network: its selected weights' answers on test, and their time, or where it diverged."""
 
     slot: Slot
     standing: Standing
     selected: Selected | None
     test_logits: Tensor | None
+    seconds_per_10k: float
 
 
 def as_result(measures: Measures) -> TestMeasures:
@@ -47,10 +53,22 @@ def conclude(program: Program, fit: Fit, data: Data) -> list[Outcome]:
             fit.bank.load(k, fit.best[k] if choice.by == "best" else fit.last_weights(k))
     fit.bank.train(False)
     answers = predict(fit.bank.logits, data.test, torch.arange(len(data.test)), data.normalization)
+    seconds = _seconds_per_10k(fit, data)
     return [
-        Outcome(slot, fit.standings[k], selected[k], answers[k] if selected[k] is not None else None)
+        Outcome(slot, fit.standings[k], selected[k], answers[k] if selected[k] is not None else None, seconds)
         for k, slot in enumerate(program.slots)
     ]
+
+
+def _seconds_per_10k(fit: Fit, data: Data) -> float:
+    """The time one network takes for 10,000 cases, of a cohort its share: the median of as many trials as are cheap."""
+    few = torch.arange(min(len(data.test), BATCH))
+    seconds: list[float] = []
+    while sum(seconds) < TIMED_SECONDS:
+        started = time.perf_counter()
+        predict(fit.bank.logits, data.test, few, data.normalization)
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds) * CASES / len(few) / fit.bank.size
 
 
 def _select(program: Program, k: int, fit: Fit, data: Data) -> Selected | None:
@@ -98,6 +116,8 @@ def summarise(outcome: Outcome, fit: Fit, data: Data, test: TestMeasures, *, wal
         wall_seconds=wall_seconds,
         images_per_second=fit.epoch * fit.stream.num_examples / max(fit.train_seconds, 1e-9),
         parameters=count_parameters(fit.bank.parameters(), len(fit.standings)),
+        bytes=sum(tensor.nbytes for tensor in fit.bank.state(0).values()),
+        seconds_per_10k=outcome.seconds_per_10k,
         selected=outcome.selected,
         val=None if val is None else as_result(val),
         test=test,

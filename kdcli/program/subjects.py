@@ -82,7 +82,8 @@ def _load(run: RunDir, config: Evaluate, device: torch.device, say: Callable[[st
     own = parse_config(run.record.command, run.config(), error=CheckpointError, where=where)
     assert isinstance(own, Training)
     members = [
-        load_trained(member, device, trust_code=config.trust_code, select=selection(run)) for member in member_runs(run)
+        load_trained(member, device, trust_code=config.trust_code, select=selection(run), say=say)
+        for member in member_runs(run)
     ]
     for member in members:
         if member.note is not None:

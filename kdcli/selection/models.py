@@ -6,7 +6,8 @@ Shapes: N examples, C classes, K scores an example (see :mod:`kdcli.selection.ca
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,6 +108,16 @@ def fit_models(candidates: Sequence[Candidate], rows: Rows, labels: Tensor, seed
             said = time.monotonic()
             say(f"fitted {len(models)} of {len(candidates)} models")
     return models
+
+
+def ask_models(models: Collection[FittedModel], rows: Rows, threads: int) -> dict[FittedModel, Answers]:
+    """What each of several models says of encoded rows, as many of them at a time as there are threads.
+
+    All linear algebra is kept to one thread meanwhile: a model in a thread of its own that lifted the limit when it is
+    done would lift it for the others.
+    """
+    with one_thread(), ThreadPoolExecutor(threads) as pool:
+        return dict(zip(models, pool.map(lambda model: model.answers(rows), models), strict=True))
 
 
 def calibrated_members(models: Sequence[FittedModel], rows: Rows, labels: Tensor) -> tuple[list[Member], Tensor]:

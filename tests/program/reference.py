@@ -18,14 +18,15 @@ Array = NDArray[np.float64]
 
 SUMMARY_KEYS = {
     "schema", "command", "status", "run", "model", "dataset", "seed", "temperature", "alpha", "loss", "epochs", "steps",
-    "wall_seconds", "images_per_second", "parameters", "selected", "val", "test", "teacher", "baseline", "members",
+    "wall_seconds", "images_per_second", "parameters", "bytes", "seconds_per_10k", "selected", "val",
+    "test", "teacher", "baseline", "members", "selection",
 }  # fmt: skip
 TEST_KEYS = {"n", "errors", "top1", "top5", "nll", "brier", "ece", "rmse", "agreement", "kl_to_teacher"}
 METRIC_KEYS = {
     "epoch", "step", "temperature", "alpha", "lr", "train/loss", "train/hard", "train/soft", "val/top1", "val/nll",
     "val/agreement", "seconds", "images_per_second",
 }  # fmt: skip
-TIMES = {"seconds", "images_per_second", "wall_seconds"}
+TIMES = {"seconds", "images_per_second", "wall_seconds", "seconds_per_10k"}
 STEP_FILES = {"manifest.json", "model.safetensors", "state.json", "state.safetensors"}
 RECORDS = {"run.json", "config.yaml", "overrides.yaml", "environment.json", "metrics.jsonl", "summary.json"}
 
