@@ -128,6 +128,11 @@ def test_parts_do_not_change_what_it_says(two: SelectedEnsemble, monkeypatch: py
     torch.testing.assert_close(two.ensemble.predict(inputs), whole, atol=1e-12, rtol=0)
 
 
+def test_threads_do_not_change_what_it_says(two: SelectedEnsemble) -> None:
+    inputs = table(500, 2, 4).inputs
+    assert torch.equal(two.ensemble.predict(inputs, threads=3), two.ensemble.predict(inputs))
+
+
 def test_log_probabilities_are_finite_where_a_model_says_0() -> None:
     split = Split(torch.arange(20.0)[:, None], (torch.arange(20) > 9).long())
     library = fit_library((Candidate("tree", (("leaf", 1),)),), split, 2, seed=0)
