@@ -107,7 +107,7 @@ class SelectionSummary(Result):
 class Summary(Result):
     """``summary.json``: the result of a training. Seconds are wall-clock; ``parameters`` counts all members.
 
-    ``bytes`` is the size of what answers, ``seconds_per_10k`` the time that it takes for 10,000 test examples.
+    ``bytes`` is the size of what answers, ``seconds_per_10k`` the time that it takes for 10,000 examples.
     """
 
     schema_version: int = Field(default=SCHEMA, alias="schema")

@@ -145,7 +145,7 @@ def test_it_teaches_and_is_measured_where_scikit_learn_is_not_installed(
     (evaluation,) = (tmp_path / "outputs" / "evaluate").glob("*/evaluation.json")
     first, second = json.loads(evaluation.read_text())["runs"]
     assert (first["bytes"], first["macs"], first["latency"]) == (reference.summary(run.path)["bytes"], 0, [])
-    assert second["bytes"] == reference.summary(student)["bytes"] == 4 * (4 * 8 + 8 + 8 * 2 + 2)
+    assert second["bytes"] == reference.summary(student)["bytes"] == 4 * (2 * 8 + 8 + 8 * 2 + 2)
     assert len(second["latency"]) == 2
     assert second["test"]["agreement"] is not None
 
