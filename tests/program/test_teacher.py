@@ -91,7 +91,7 @@ def test_summary_has_the_keys_of_the_design_and_null_where_they_do_not_apply(tea
     assert (found["epochs"], found["steps"], found["run"]) == (4, 4 * steps, str(teacher.path))
     assert found["parameters"] == 784 * 30 + 30 + 30 * 30 + 30 + 30 * 10 + 10
     assert found["bytes"] == 4 * found["parameters"]
-    assert 0 < found["seconds_per_10k"] < found["wall_seconds"] * 10
+    assert found["seconds_per_10k"] > 0
 
 
 def test_metrics_have_the_keys_of_the_design_one_line_an_epoch(teacher: RunDir) -> None:
