@@ -68,7 +68,7 @@ def evaluate(plan: Plan, manner: Manner) -> Evaluation:
         measured = []
         for subject, exam in plan.pairs:
             manner.say(f"measuring {subject.run.path}")
-            latency = _latency(subject, exam, brief=manner.smoke) if plan.config.latency else []
+            latency = _latency(subject, exam, brief=manner.smoke) if plan.config.latency and _works(subject) else []
             measured.append(measure_run(subject, exam, teachers, latency))
         classes = list(plan.pairs[0][1].data.dataset.classes)
         result = Evaluation(schema=1, run=str(home.path), classes=classes, runs=measured)
@@ -121,6 +121,12 @@ def ask(subject: Subject, part: Part, name: str) -> Tensor:
     return logits
 
 
+def _latency(subject: Subject, exam: Exam, *, brief: bool) -> list[Latency]:
+    source = exam.test.source
+    batches = [source.gather(torch.arange(size) % len(source)) for size in LATENCY_BATCHES]
+    return [measure_latency(subject.logits, raw, brief=brief) for raw in batches]
+
+
 def _bytes(subject: Subject) -> int:
     """Of an ensemble selection those of its models, which are not at hand."""
     if subject.summary is not None and subject.summary.selection is not None:
@@ -128,10 +134,6 @@ def _bytes(subject: Subject) -> int:
     return sum(count_bytes(member.network) for member in subject.members)
 
 
-def _latency(subject: Subject, exam: Exam, *, brief: bool) -> list[Latency]:
-    """Of an ensemble selection none: what it says of these examples is kept, and not worked out."""
-    if isinstance(subject.card.model, Selection):
-        return []
-    source = exam.test.source
-    batches = [source.gather(torch.arange(size) % len(source)) for size in LATENCY_BATCHES]
-    return [measure_latency(subject.logits, raw, brief=brief) for raw in batches]
+def _works(subject: Subject) -> bool:
+    """Whether its answers are worked out: those of an ensemble selection are kept, and take no time."""
+    return not isinstance(subject.card.model, Selection)

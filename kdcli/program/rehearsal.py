@@ -13,7 +13,6 @@ from kdcli.engine.bank import Bank
 from kdcli.engine.ranks import ALONE, among
 from kdcli.engine.results import EpochResult, Stopped
 from kdcli.errors import DivergedError
-from kdcli.program import selecting
 from kdcli.program.finish import count_parameters
 from kdcli.program.run import Manner
 from kdcli.program.slots import baseline_config, for_smoke, member_configs
@@ -24,8 +23,7 @@ from kdcli.program.teacher import prepare
 from kdcli.rundir import RunDir
 from kdcli.schema import DistillStudent, Training, TrainTeacher
 from kdcli.schema.commands import Targets
-from kdcli.schema.model import Selection, model_label
-from kdcli.selection import library
+from kdcli.schema.model import model_label
 from kdcli.teachers import Teacher
 
 _VALIDATION = 256
@@ -39,12 +37,11 @@ class Rehearsal:
     data: str
     course: str
     folder: Path
-    tried: str = "one batch went forward and backward"
 
     def text(self) -> str:
         """The plan, a line each."""
         networks = "\n".join(f"network  {line}" for line in self.networks)
-        written = f"nothing was written; {self.tried}"
+        written = "nothing was written; one batch went forward and backward"
         return f"{networks}\ndata     {self.data}\ncourse   {self.course}\nrun      {self.folder}/...\n{written}\n"
 
 
@@ -52,8 +49,6 @@ class Rehearsal:
 def rehearse_teacher(config: TrainTeacher, manner: Manner) -> Rehearsal:
     """What ``kd train-teacher`` would do."""
     config = for_smoke(config) if manner.smoke else config
-    if isinstance(config.model, Selection):
-        return _rehearse_selection(config, config.model, manner)
     members = member_configs(config)
     data, bank = prepare(config, members, manner)
     _try_batch(members, data, bank, None)
@@ -61,18 +56,6 @@ def rehearse_teacher(config: TrainTeacher, manner: Manner) -> Rehearsal:
     examples = len(member_indices(data, config, len(members))[0])
     networks = [_network(name, config, bank) for name in names]
     return _plan(config, networks, data, examples, Path(config.output_dir) / TRAIN)
-
-
-def _rehearse_selection(config: TrainTeacher, section: Selection, manner: Manner) -> Rehearsal:
-    data = selecting.prepare(config, manner)
-    models = f"{len(library(section.library))} models"
-    return Rehearsal(
-        networks=[f"teacher   selection from the library {section.library}, {models}"],
-        data=_examples(data, len(data.transfer)),
-        course=f"{models} are fitted, {section.bags} ensembles selected by {section.metric} and averaged, on the cpu",
-        folder=Path(config.output_dir) / TRAIN,
-        tried="no model was fitted",
-    )
 
 
 @among(ALONE)
@@ -107,17 +90,11 @@ def _plan(config: Training, networks: Sequence[str], data: Data, examples: int, 
     steps = len(batches(data.transfer[:examples], config.batch_size))
     return Rehearsal(
         networks=networks,
-        data=_examples(data, examples),
+        data=f"{data.dataset.name}: {examples:,} of {len(data.train):,} training examples, "
+        f"{len(data.val):,} for validation, {len(data.test):,} for the test",
         course=f"{config.epochs:,} epochs of {steps:,} steps with {config.batch_size:,} examples each, "
         f"{config.epochs * steps:,} steps in all, on {data.labels.device}",
         folder=folder,
-    )
-
-
-def _examples(data: Data, examples: int) -> str:
-    return (
-        f"{data.dataset.name}: {examples:,} of {len(data.train):,} training examples, "
-        f"{len(data.val):,} for validation, {len(data.test):,} for the test"
     )
 
 

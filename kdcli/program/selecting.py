@@ -14,6 +14,7 @@ from kdcli.metrics import Measures, measure
 from kdcli.program.finish import as_result
 from kdcli.program.run import Manner, recorded
 from kdcli.program.signals import terminable
+from kdcli.program.slots import for_smoke
 from kdcli.rundir import RunDir, create_run
 from kdcli.schema import TrainTeacher
 from kdcli.schema.model import Selection, model_label
@@ -41,6 +42,22 @@ def train_selection(config: TrainTeacher, manner: Manner, run: RunDir | None = N
         run.write_summary(summary.model_dump(by_alias=True))
         run.set_status("finished")
     return run
+
+
+def rehearse_selection(config: TrainTeacher, manner: Manner) -> str:
+    """What it would do, a line each; the data are loaded, no model is fitted."""
+    config = for_smoke(config) if manner.smoke else config
+    data, section = prepare(config, manner), config.model
+    assert isinstance(section, Selection)
+    models = len(library(section.library))
+    lines = {
+        "teacher": f"an ensemble selection from the library {section.library}",
+        "data": f"{data.dataset.name}: {len(data.transfer):,} of {len(data.train):,} training examples to fit, "
+        f"{len(data.val):,} for validation to select, {len(data.test):,} for the test",
+        "course": f"{models} models are fitted; {section.bags} ensembles are selected by {section.metric} and averaged",
+        "run": f"{Path(config.output_dir) / COMMAND}/...",
+    }
+    return "".join(f"{name:<9}{text}\n" for name, text in lines.items()) + "nothing was written; no model was fitted\n"
 
 
 def prepare(config: TrainTeacher, manner: Manner) -> Data:

@@ -66,14 +66,6 @@ class BaselineSummary(Result):
     gap_closed: float | None
 
 
-class MembersSummary(Result):
-    """One member of an ensemble."""
-
-    run: str
-    seed: int
-    test: TestMeasures
-
-
 class SelectedMember(Result):
     """A model of a selected ensemble, and its part in the mean."""
 
@@ -104,6 +96,14 @@ class SelectionSummary(Result):
     net: AloneSummary | None
 
 
+class MembersSummary(Result):
+    """One member of an ensemble."""
+
+    run: str
+    seed: int
+    test: TestMeasures
+
+
 class Summary(Result):
     """``summary.json``: the result of a training. Seconds are wall-clock; ``parameters`` counts all members.
 
@@ -127,13 +127,13 @@ class Summary(Result):
     parameters: int
     bytes: int | None = None
     seconds_per_10k: float | None = None
+    selection: SelectionSummary | None = None
     selected: Selected | None
     val: TestMeasures | None
     test: TestMeasures
     teacher: TeacherSummary | None = None
     baseline: BaselineSummary | None = None
     members: list[MembersSummary] | None = None
-    selection: SelectionSummary | None = None
 
 
 class MetricsLine(Result):

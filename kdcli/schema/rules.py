@@ -24,6 +24,23 @@ def check_rules(config: Config, error: type[KDError]) -> None:
         _check_student(config, error)
 
 
+def _check_selection(config: Training, error: type[KDError]) -> None:
+    if config.dataset.val_fraction > 0:
+        return
+    needs = {
+        "select=best": config.select == "best",
+        "early_stopping": config.early_stopping is not None,
+        "lr_schedule=plateau": config.lr_schedule.kind == "plateau",
+    }
+    for setting, wanted in needs.items():
+        if wanted:
+            raise error(
+                f"{setting} needs a validation part, and dataset.val_fraction is 0",
+                where="select, dataset.val_fraction",
+                fix="add select=last, or keep dataset.val_fraction above 0",
+            )
+
+
 def _check_ensemble_selection(config: Training, error: type[KDError]) -> None:
     if not isinstance(config, TrainTeacher):
         raise error(
@@ -49,23 +66,6 @@ def _check_ensemble_selection(config: Training, error: type[KDError]) -> None:
             where="model, dataset",
             fix=f"choose one of {', '.join(_TABLES)}",
         )
-
-
-def _check_selection(config: Training, error: type[KDError]) -> None:
-    if config.dataset.val_fraction > 0:
-        return
-    needs = {
-        "select=best": config.select == "best",
-        "early_stopping": config.early_stopping is not None,
-        "lr_schedule=plateau": config.lr_schedule.kind == "plateau",
-    }
-    for setting, wanted in needs.items():
-        if wanted:
-            raise error(
-                f"{setting} needs a validation part, and dataset.val_fraction is 0",
-                where="select, dataset.val_fraction",
-                fix="add select=last, or keep dataset.val_fraction above 0",
-            )
 
 
 def _check_transfer(config: Training, error: type[KDError]) -> None:

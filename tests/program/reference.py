@@ -17,9 +17,9 @@ from kdcli.data.mnist import mnist
 Array = NDArray[np.float64]
 
 SUMMARY_KEYS = {
+    "bytes", "seconds_per_10k", "selection",
     "schema", "command", "status", "run", "model", "dataset", "seed", "temperature", "alpha", "loss", "epochs", "steps",
-    "wall_seconds", "images_per_second", "parameters", "bytes", "seconds_per_10k", "selected", "val",
-    "test", "teacher", "baseline", "members", "selection",
+    "wall_seconds", "images_per_second", "parameters", "selected", "val", "test", "teacher", "baseline", "members",
 }  # fmt: skip
 TEST_KEYS = {"n", "errors", "top1", "top5", "nll", "brier", "ece", "rmse", "agreement", "kl_to_teacher"}
 METRIC_KEYS = {
