@@ -77,6 +77,18 @@ def evaluate(plan: Plan, manner: Manner) -> Evaluation:
     return result
 
 
+def _bytes(subject: Subject) -> int:
+    """Of an ensemble selection those of its models, which are not at hand."""
+    if subject.summary is not None and subject.summary.selection is not None:
+        return subject.summary.bytes or 0
+    return sum(count_bytes(member.network) for member in subject.members)
+
+
+def _works(subject: Subject) -> bool:
+    """Whether its answers are worked out: those of an ensemble selection are kept, and take no time."""
+    return not isinstance(subject.card.model, Selection)
+
+
 def measure_run(subject: Subject, exam: Exam, teachers: PastTeachers, latency: list[Latency]) -> EvaluatedRun:
     """Everything that is reported of one run.
 
@@ -125,15 +137,3 @@ def _latency(subject: Subject, exam: Exam, *, brief: bool) -> list[Latency]:
     source = exam.test.source
     batches = [source.gather(torch.arange(size) % len(source)) for size in LATENCY_BATCHES]
     return [measure_latency(subject.logits, raw, brief=brief) for raw in batches]
-
-
-def _bytes(subject: Subject) -> int:
-    """Of an ensemble selection those of its models, which are not at hand."""
-    if subject.summary is not None and subject.summary.selection is not None:
-        return subject.summary.bytes or 0
-    return sum(count_bytes(member.network) for member in subject.members)
-
-
-def _works(subject: Subject) -> bool:
-    """Whether its answers are worked out: those of an ensemble selection are kept, and take no time."""
-    return not isinstance(subject.card.model, Selection)
