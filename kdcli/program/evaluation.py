@@ -13,7 +13,7 @@ from kdcli.build import pick_device
 from kdcli.errors import DivergedError
 from kdcli.json_io import write_json_atomic
 from kdcli.metrics import confusion_matrix, measure, reliability_bins
-from kdcli.models import count_bytes, count_macs, count_parameters
+from kdcli.models import count_macs, count_parameters
 from kdcli.program.finish import as_result
 from kdcli.program.latency import measure_latency
 from kdcli.program.past_teacher import PastTeachers
@@ -21,7 +21,7 @@ from kdcli.program.run import Manner, recorded
 from kdcli.program.subjects import Exam, Part, Subject, load_exams, load_subjects
 from kdcli.rundir import RunDir, create_run, describe_environment
 from kdcli.schema import Evaluate
-from kdcli.schema.model import Selection, model_label
+from kdcli.schema.model import model_label
 from kdcli.schema.results import EvaluatedRun, Evaluation, Latency, ReliabilityBin
 
 COMMAND = "evaluate"
@@ -68,25 +68,13 @@ def evaluate(plan: Plan, manner: Manner) -> Evaluation:
         measured = []
         for subject, exam in plan.pairs:
             manner.say(f"measuring {subject.run.path}")
-            latency = _latency(subject, exam, brief=manner.smoke) if plan.config.latency and _works(subject) else []
+            latency = _latency(subject, exam, brief=manner.smoke) if plan.config.latency else []
             measured.append(measure_run(subject, exam, teachers, latency))
         classes = list(plan.pairs[0][1].data.dataset.classes)
         result = Evaluation(schema=1, run=str(home.path), classes=classes, runs=measured)
         write_json_atomic(home.path / EVALUATION, result.model_dump(by_alias=True))
         home.set_status("finished")
     return result
-
-
-def _bytes(subject: Subject) -> int:
-    """Of an ensemble selection those of its models, which are not at hand."""
-    if subject.summary is not None and subject.summary.selection is not None:
-        return subject.summary.bytes or 0
-    return sum(count_bytes(member.network) for member in subject.members)
-
-
-def _works(subject: Subject) -> bool:
-    """Whether its answers are worked out: those of an ensemble selection are kept, and take no time."""
-    return not isinstance(subject.card.model, Selection)
 
 
 def measure_run(subject: Subject, exam: Exam, teachers: PastTeachers, latency: list[Latency]) -> EvaluatedRun:
@@ -106,7 +94,7 @@ def measure_run(subject: Subject, exam: Exam, teachers: PastTeachers, latency: l
         members=len(networks),
         parameters=sum(map(count_parameters, networks)),
         macs=sum(count_macs(network, exam.data.dataset.input_shape) for network in networks),
-        bytes=_bytes(subject),
+        bytes=subject.num_bytes,
         test=as_result(measure(test, labels, None if teacher is None else teacher.test)),
         train=as_result(measure(train, exam.train.labels, None if teacher is None else teacher.train)),
         latency=latency,
@@ -134,6 +122,8 @@ def ask(subject: Subject, part: Part, name: str) -> Tensor:
 
 
 def _latency(subject: Subject, exam: Exam, *, brief: bool) -> list[Latency]:
+    if subject.remembers:
+        return []
     source = exam.test.source
     batches = [source.gather(torch.arange(size) % len(source)) for size in LATENCY_BATCHES]
     return [measure_latency(subject.logits, raw, brief=brief) for raw in batches]
