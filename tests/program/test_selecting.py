@@ -161,7 +161,6 @@ def test_of_other_rows_the_models_are_asked_fitted_again_as_they_were(run: RunDi
     before = at_hand[digest]
     assert torch.equal(trained.network(rows), before.log_probabilities(rows))
     assert at_hand[digest] is before, "they were fitted once"
-    np.testing.assert_array_equal(answers(run)[:5], np.exp(trained.network.answers[:5].double().numpy()))
 
 
 def test_models_that_come_out_otherwise_are_refused(copy: RunDir, forgotten: None) -> None:
