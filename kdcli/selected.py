@@ -6,7 +6,7 @@ written. When they are asked about other rows they are fitted again, and must co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -17,25 +17,34 @@ from kdcli.build import Data, load_data
 from kdcli.checkpoint import check_finite
 from kdcli.errors import CheckpointError, DataError
 from kdcli.rundir import RunDir
-from kdcli.schema import Training, parse_config
+from kdcli.schema import Training, convert, parse_config
 from kdcli.schema.card import NetworkCard
 from kdcli.schema.model import Selection
 from kdcli.selection import (
     Blend,
+    FittedLibrary,
     Hillclimb,
     KeptEnsemble,
     SelectedEnsemble,
     fit_library,
     library,
-    require_scikit_learn,
+    reselect,
     select_from,
 )
-from kdcli.selection.models import Say
+from kdcli.selection.models import Say, candidates_of
 from kdcli.selection.network import KEY_BYTES
+from kdcli.strict import StrictModel
 
 VERSION = "scikit_learn"
+MEMBERS = "members"
 _AT_HAND = 2
 _at_hand: dict[str, Blend] = {}
+
+
+class _Members(StrictModel):
+    """What the state of a checkpoint says of the members: their weights by name."""
+
+    weights: dict[str, float]
 
 
 def scikit_learn_version() -> str:
@@ -50,17 +59,22 @@ def select(config: Training, data: Data, say: Say) -> SelectedEnsemble:
         MachineError: scikit-learn is not installed.
         DataError: The data are no table, or a class has no example in the training part.
     """
-    section, train = config.model, data.dataset.train
-    assert isinstance(section, Selection)
-    require_scikit_learn()
+    section = _section(config)
     how = Hillclimb(section.metric, section.steps, section.most_first, section.bags, section.share, config.seed)
-    fitted = fit_library(
-        library(section.library), train.subset(data.transfer), data.num_classes,
-        nominal=data.dataset.nominal, seed=config.seed, say=say,
-    )  # fmt: skip
-    found = select_from(fitted, train.subset(data.val), how)
+    found = select_from(_fitted(config, data, None, say), data.dataset.train.subset(data.val), how)
     _hold(found.sha256, found.ensemble)
     return found
+
+
+def _fitted(config: Training, data: Data, only: Collection[str] | None, say: Say) -> FittedLibrary:
+    candidates, train = library(_section(config).library), data.dataset.train.subset(data.transfer)
+    nominal = data.dataset.nominal
+    return fit_library(candidates, train, data.num_classes, nominal=nominal, seed=config.seed, only=only, say=say)
+
+
+def _section(config: Training) -> Selection:
+    assert isinstance(config.model, Selection)
+    return config.model
 
 
 def _hold(sha256: str, ensemble: Blend) -> None:
@@ -91,7 +105,7 @@ def kept_ensemble(
 
     def models() -> Blend:
         if sha256 not in _at_hand:
-            _fit_again(run, card, sha256, state.get(VERSION), say)
+            _fit_again(run, card, sha256, state, say)
         return _at_hand[sha256]
 
     return KeptEnsemble(tensors["sha256"], tensors["rows"], tensors["answers"], models)
@@ -110,11 +124,13 @@ def _check(tensors: Mapping[str, Tensor], card: NetworkCard, where: str) -> None
     check_finite(tensors, where)
 
 
-def _fit_again(run: RunDir, card: NetworkCard, sha256: str, version: object, say: Say) -> None:
+def _fit_again(run: RunDir, card: NetworkCard, sha256: str, state: Mapping[str, object], say: Say) -> None:
+    """Fit the members of an ensemble again, and nothing else of their library."""
     where = str(run.path / "config.yaml")
     config = parse_config(run.record.command, run.config(), error=CheckpointError, where=where)
     if not isinstance(config, Training) or not isinstance(config.model, Selection):
         raise CheckpointError("its checkpoint is of an ensemble selection, its configuration is not", where=where)
+    weights = convert(_Members, {"weights": state.get(MEMBERS)}, error=CheckpointError, where=str(run.checkpoints))
     say(f"{run.path} is asked about rows that it was not asked about before: its models are fitted again")
     cpu = torch.device("cpu")
     data = load_data(config.dataset, config.transfer, cpu, smoke=run.record.smoke, batch_size=config.batch_size)
@@ -124,8 +140,11 @@ def _fit_again(run: RunDir, card: NetworkCard, sha256: str, version: object, say
             where=f"{where}: dataset",
             fix="put back the data it was fitted to, or train it again",
         )
-    if select(config, data, say).sha256 != sha256:
-        raise _not_the_same(run.path, version)
+    fitted = _fitted(config, data, candidates_of(weights.weights), say)
+    ensemble, digest = reselect(fitted, data.dataset.train.subset(data.val), weights.weights)
+    if digest != sha256:
+        raise _not_the_same(run.path, state.get(VERSION))
+    _hold(sha256, ensemble)
 
 
 def _not_the_same(path: Path, version: object) -> CheckpointError:

@@ -19,7 +19,7 @@ from kdcli.rundir import RunDir, create_run
 from kdcli.schema import TrainTeacher
 from kdcli.schema.model import Selection, model_label
 from kdcli.schema.results import AloneSummary, SelectedMember, SelectionSummary, Summary
-from kdcli.selected import VERSION, scikit_learn_version, select
+from kdcli.selected import MEMBERS, VERSION, scikit_learn_version, select
 from kdcli.selection import Blend, KeptEnsemble, SelectedEnsemble, as_it_is, keep, library, require_scikit_learn
 from kdcli.selection.ensemble import CASES
 from kdcli.trained import make_card
@@ -37,7 +37,7 @@ def train_selection(config: TrainTeacher, manner: Manner, run: RunDir | None = N
         found = select(config, data, manner.say)
         manner.say(f"selected {len(found.ensemble.parts)} of {len(found.names)}; asking them about all rows")
         kept = keep(found.ensemble, found.sha256, torch.cat([_rows(data, test=False), _rows(data, test=True)]))
-        _commit(run, config, data, kept)
+        _commit(run, config, data, found, kept)
         summary = _summary(run, config, data, found, kept, started)
         run.write_summary(summary.model_dump(by_alias=True))
         run.set_status("finished")
@@ -77,9 +77,10 @@ def _cases(data: Data) -> Tensor:
     return _rows(data, test=False)[:CASES]
 
 
-def _commit(run: RunDir, config: TrainTeacher, data: Data, kept: KeptEnsemble) -> None:
+def _commit(run: RunDir, config: TrainTeacher, data: Data, found: SelectedEnsemble, kept: KeptEnsemble) -> None:
     card = make_card(config.model, data.dataset, as_it_is(data.dataset.input_shape[0]))
-    state = {"card": card.model_dump(), "epoch": 0, "step": 0, VERSION: scikit_learn_version()}
+    state = {"card": card.model_dump(), "epoch": 0, "step": 0}
+    state |= {MEMBERS: found.ensemble.parts, VERSION: scikit_learn_version()}
     pointer = checkpoint.commit(run.checkpoints, 0, {"model": kept.state_dict()}, state)
     checkpoint.point(run.checkpoints, "last", pointer)
     checkpoint.prune(run.checkpoints)

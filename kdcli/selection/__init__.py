@@ -6,7 +6,7 @@ is what they say. docs/selection.md tells the whole course.
 
 from __future__ import annotations
 
-from kdcli.selection.ensemble import Blend, FittedLibrary, SelectedEnsemble, fit_library, select_from
+from kdcli.selection.ensemble import Blend, FittedLibrary, SelectedEnsemble, fit_library, reselect, select_from
 from kdcli.selection.estimators import require_scikit_learn
 from kdcli.selection.library import Candidate, library
 from kdcli.selection.network import KeptEnsemble, as_it_is, keep
@@ -25,6 +25,7 @@ __all__ = [
     "keep",
     "library",
     "require_scikit_learn",
+    "reselect",
     "select_ensemble",
     "select_from",
 ]

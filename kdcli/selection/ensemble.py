@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -114,6 +114,7 @@ def fit_library(
     *,
     nominal: Sequence[int] = (),
     seed: int,
+    only: Collection[str] | None = None,
     say: Say = lambda line: None,
 ) -> FittedLibrary:
     """Fit the models of a library to a training part.
@@ -124,6 +125,7 @@ def fit_library(
         num_classes: Number of classes.
         nominal: The attributes that hold codes of categories.
         seed: What the models draw depends on it and on their place in the library.
+        only: The names of the candidates that are fitted; None: all of them.
         say: Told how far it is.
 
     Raises:
@@ -134,7 +136,8 @@ def fit_library(
     _check_classes(train.labels, num_classes)
     inputs = _rows(train)
     encoding = Encoding.of(inputs, nominal)
-    return FittedLibrary(encoding, fit_models(candidates, encoding(inputs), train.labels, seed, say))
+    wanted = {place: one for place, one in enumerate(candidates) if only is None or one.name in only}
+    return FittedLibrary(encoding, fit_models(wanted, encoding(inputs), train.labels, seed, say))
 
 
 def select_from(library: FittedLibrary, part: Split, how: Hillclimb) -> SelectedEnsemble:
@@ -159,6 +162,21 @@ def select_from(library: FittedLibrary, part: Split, how: Hillclimb) -> Selected
         names=[member.name for member in members],
         sha256=_digest(ensemble, predictions[chosen]),
     )
+
+
+def reselect(library: FittedLibrary, part: Split, weights: Mapping[str, float]) -> tuple[Blend, str]:
+    """An ensemble that was selected before, from its models fitted again, and its digest.
+
+    Args:
+        library: Its models, at least.
+        part: The selection part, to which the calibrations are fitted.
+        weights: The members' names and weights.
+    """
+    members, predictions = calibrated_members(library.models, library.encoding(_rows(part)), part.labels)
+    chosen = [number for number, member in enumerate(members) if member.name in weights]
+    found = [members[number] for number in chosen]
+    ensemble = Blend(library.encoding, found, [weights[member.name] for member in found])
+    return ensemble, _digest(ensemble, predictions[chosen])
 
 
 def _best(library: FittedLibrary, members: Sequence[Member], losses: Tensor, among: list[int]) -> Blend:

@@ -168,7 +168,7 @@ def test_models_that_come_out_otherwise_are_refused(copy: RunDir, forgotten: Non
     (copy.path / "config.yaml").write_text(dump_yaml(config | {"seed": 1}))
     loaded = checkpoint.load(copy.checkpoints, "last")
     card = NetworkCard.model_validate(loaded.state["card"])
-    network = selected.kept_ensemble(copy, card, loaded.tensors["model"], {"scikit_learn": "0.1"}, print)
+    network = selected.kept_ensemble(copy, card, loaded.tensors["model"], loaded.state | {"scikit_learn": "0.1"}, print)
     with pytest.raises(CheckpointError, match=r"not those that were selected: it was fitted by scikit-learn '0.1'"):
         network(torch.tensor([[3.0, 1.0]]))
 

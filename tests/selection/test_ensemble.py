@@ -12,9 +12,9 @@ from torch import Tensor
 
 from kdcli.data.types import Split
 from kdcli.errors import DataError
-from kdcli.selection import Blend, Candidate, Hillclimb, SelectedEnsemble, fit_library, select_from
+from kdcli.selection import Blend, Candidate, Hillclimb, SelectedEnsemble, fit_library, reselect, select_from
 from kdcli.selection.calibration import calibrated_out_of_fold, platt
-from kdcli.selection.models import calibrated_members
+from kdcli.selection.models import calibrated_members, candidates_of
 from kdcli.selection.size import state_bytes
 
 CANDIDATES = (
@@ -109,6 +109,19 @@ def test_the_same_seed_makes_the_same_teacher_and_another_one_another(two: Selec
     assert torch.equal(again.ensemble.predict(inputs), two.ensemble.predict(inputs))
     assert again.sha256 == two.sha256 != other.sha256
     assert not torch.equal(other.ensemble.predict(inputs), two.ensemble.predict(inputs))
+
+
+def test_its_members_alone_fitted_again_are_the_same_ensemble(two: SelectedEnsemble) -> None:
+    weights, train, part = two.ensemble.parts, table(300, 2, 1), table(150, 2, 2)
+    names = candidates_of(weights)
+    assert 0 < len(names) < len(CANDIDATES)
+    library = fit_library(CANDIDATES, train, 2, seed=0, only=names)
+    assert len(library.models) == len(names)
+    ensemble, sha256 = reselect(library, part, weights)
+    assert (ensemble.parts, sha256) == (weights, two.sha256)
+    inputs = table(50, 2, 4).inputs
+    assert torch.equal(ensemble.predict(inputs), two.ensemble.predict(inputs))
+    assert reselect(library, part, dict.fromkeys(weights, 0.5))[1] != sha256
 
 
 def test_another_training_part_makes_another_teacher_of_the_same_name() -> None:
