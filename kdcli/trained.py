@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,8 @@ from kdcli.models import build_model
 from kdcli.rundir import RunDir
 from kdcli.schema.card import NetworkCard
 from kdcli.schema.convert import convert
-from kdcli.schema.model import Cnn, Custom, Mlp, Model, Torchvision, build_options
+from kdcli.schema.model import Cnn, Custom, Mlp, Model, Selection, Torchvision, build_options
+from kdcli.selected import kept_ensemble
 
 SHOWN_KEYS = 5
 
@@ -55,14 +56,22 @@ def member_runs(run: RunDir) -> list[RunDir]:
     return [RunDir.open(path) for path in members] or [run]
 
 
-def load_trained(run: RunDir, device: torch.device, *, trust_code: bool, select: str = "best") -> Trained:
-    """Load the selected network of a run that holds one.
+def load_trained(
+    run: RunDir,
+    device: torch.device,
+    *,
+    trust_code: bool,
+    select: str = "best",
+    say: Callable[[str], None] = lambda line: None,
+) -> Trained:
+    """Load the selected network of a run that holds one, or the ensemble that it selected as one.
 
     Args:
         run: A training; of an ensemble, one of its ``member_runs``.
         device: Where the network goes.
         trust_code: Whether a ``custom`` model's code, which the checkpoint names, may be imported.
         select: The checkpoint, ``best`` or ``last``; where there is no best one, the last.
+        say: Told how far it is where a network needs long before it answers.
 
     Raises:
         CheckpointError: Damaged, hostile, or weights that do not fit the card's network.
@@ -73,7 +82,12 @@ def load_trained(run: RunDir, device: torch.device, *, trust_code: bool, select:
     loaded = checkpoint.load(store, "best" if best else "last")
     where = str(loaded.path)
     card = convert(NetworkCard, loaded.state.get("card"), error=CheckpointError, where=where)
-    network = rebuild(card, loaded.tensors.get("model", {}), where, trust_code=trust_code)
+    weights = loaded.tensors.get("model", {})
+    network = (
+        kept_ensemble(run, card, weights, loaded.state, say)
+        if isinstance(card.model, Selection)
+        else rebuild(card, weights, where, trust_code=trust_code)
+    )
     normalization = Normalization(tuple(card.mean), tuple(card.std)).to(device)
     return Trained(run.path, card, network.to(device).eval(), normalization, loaded.note)
 

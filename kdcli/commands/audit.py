@@ -161,7 +161,8 @@ def _check_training(audit: Audit, run: RunDir) -> None:
     finished, ensemble = run.status == "finished", (run.path / "members").exists()
     summary = _read(audit, run.path / SUMMARY, _summary, required=finished)
     _read(audit, run.path / FINDINGS, _findings, required=False)
-    epochs = _read(audit, run.path / METRICS, _metrics, required=finished and not ensemble)
+    trained = summary is None or summary.epochs > 0
+    epochs = _read(audit, run.path / METRICS, _metrics, required=finished and trained and not ensemble)
     if finished and summary is not None and epochs is not None and len(epochs) != summary.epochs:
         _add(audit, run.path / METRICS, f"{len(epochs)} epochs, and {SUMMARY} says {summary.epochs}")
     _check_torn(audit, run, finished=finished)

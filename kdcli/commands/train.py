@@ -8,6 +8,7 @@ from kdcli.commands.ending import end_training, show_plan
 from kdcli.commands.flags import Flags
 from kdcli.commands.manner import make_manner
 from kdcli.schema import Training, TrainTeacher
+from kdcli.schema.model import Selection
 from kdcli.trackers import check_installed
 
 
@@ -19,8 +20,11 @@ def run(config: TrainTeacher, overrides: Sequence[str], flags: Flags) -> int:
     if ignored:
         manner.say(f"train-teacher has no teacher to listen to: {', '.join(ignored)} ignored")
     from kdcli.program.rehearsal import rehearse_teacher
+    from kdcli.program.selecting import rehearse_selection
     from kdcli.program.teacher import train_teacher
 
+    if flags.dry_run and isinstance(config.model, Selection):
+        return show_plan(rehearse_selection(config, manner), flags)
     if flags.dry_run:
         return show_plan(rehearse_teacher(config, manner).text(), flags)
     return end_training(train_teacher(config, manner), flags)

@@ -23,14 +23,19 @@ def count_bytes(net: nn.Module) -> int:
 def count_macs(net: nn.Module, input_shape: tuple[int, ...]) -> int:
     """Multiply-accumulates of classifying one example, in eval mode; the network's own mode is restored.
 
+    What has no parameters is no network, and counts as 0.
+
     Matrix products, convolutions and attention count, element-wise operations and pooling do not.
 
     Args:
         net: The network; the example is made on the device and of the type of its first parameter.
         input_shape: Shape of one example, without the batch.
     """
+    first = next(net.parameters(), None)
+    if first is None:
+        return 0
     modes = {module: module.training for module in net.modules()}
-    example = next(net.parameters()).new_zeros(1, *input_shape)
+    example = first.new_zeros(1, *input_shape)
     counter = FlopCounterMode(display=False)
     try:
         with counter:

@@ -14,7 +14,7 @@ from kdcli.build import pick_device
 from kdcli.errors import DivergedError
 from kdcli.json_io import write_json_atomic
 from kdcli.metrics import confusion_matrix, mcnemar, measure, reliability_bins
-from kdcli.models import count_bytes, count_macs, count_parameters
+from kdcli.models import count_macs, count_parameters
 from kdcli.program.biases import check_classes, correct_bias, unseen
 from kdcli.program.finish import as_result
 from kdcli.program.latency import measure_latency
@@ -117,7 +117,7 @@ def measure_run(
         members=len(networks),
         parameters=sum(map(count_parameters, networks)),
         macs=sum(count_macs(network, exam.data.dataset.input_shape) for network in networks),
-        bytes=sum(map(count_bytes, networks)),
+        bytes=subject.num_bytes,
         test=as_result(measure(test, labels, None if teacher is None else teacher.test)),
         train=as_result(measure(train, exam.train.labels, None if teacher is None else teacher.train)),
         latency=latency,
@@ -147,6 +147,8 @@ def ask(subject: Subject, part: Part, name: str) -> Tensor:
 
 
 def _latency(subject: Subject, exam: Exam, *, brief: bool) -> list[Latency]:
+    if subject.remembers:
+        return []
     source = exam.test.source
     batches = [source.gather(torch.arange(size) % len(source)) for size in LATENCY_BATCHES]
     return [measure_latency(subject.logits, raw, brief=brief) for raw in batches]

@@ -11,6 +11,7 @@ from kdcli.rundir import RunDir
 from kdcli.rundir.find import TRAININGS
 from kdcli.schema import DistillStudent, Training, TrainTeacher
 from kdcli.schema.method import AlphaSchedule, Constant, Loss, TemperatureSchedule
+from kdcli.schema.model import Selection
 
 ENSEMBLE_SEED_STEP = 1000
 
@@ -50,8 +51,11 @@ T = TypeVar("T", bound=Training)
 
 
 def for_smoke(config: T) -> T:
-    """The configuration of a smoke run: one epoch; its data are cut when they are loaded."""
-    return config.model_copy(update={"epochs": 1, "early_stopping": None})
+    """The configuration of a smoke run: one epoch, or a small library; its data are cut when they are loaded."""
+    change: dict[str, object] = {"epochs": 1, "early_stopping": None}
+    if isinstance(config.model, Selection):
+        change["model"] = config.model.model_copy(update={"library": "small"})
+    return config.model_copy(update=change)
 
 
 def member_configs(config: TrainTeacher) -> list[TrainTeacher]:

@@ -13,12 +13,14 @@ from kdcli.data.source import Source
 from kdcli.data.types import Dataset
 from kdcli.errors import CheckpointError, DataError, UsageError
 from kdcli.losses import combine_members
+from kdcli.models import count_bytes
 from kdcli.program.teaching import selection
 from kdcli.rundir import RunDir
 from kdcli.schema import Evaluate, Training, convert, parse_config
 from kdcli.schema.card import NetworkCard
 from kdcli.schema.commands import EnsembleMean
 from kdcli.schema.data import TrainingSet
+from kdcli.schema.model import Selection
 from kdcli.schema.results import Summary
 from kdcli.trained import Trained, load_trained, member_runs
 
@@ -40,6 +42,18 @@ class Subject:
     def card(self) -> NetworkCard:
         """What its network is; the members of an ensemble differ in their weights only."""
         return self.members[0].card
+
+    @property
+    def remembers(self) -> bool:
+        """Whether it is an ensemble selection, whose answers are kept and not worked out: they take no time."""
+        return isinstance(self.card.model, Selection)
+
+    @property
+    def num_bytes(self) -> int:
+        """The size of its networks; of an ensemble selection that of the models, which are not at hand."""
+        if self.summary is not None and self.summary.selection is not None:
+            return self.summary.bytes or 0
+        return sum(count_bytes(member.network) for member in self.members)
 
     def logits(self, raw: Tensor) -> Tensor:
         """What it says of raw inputs ``(B, ...)`` on its device: logits ``(B, C)``, float32."""
@@ -82,7 +96,8 @@ def _load(run: RunDir, config: Evaluate, device: torch.device, say: Callable[[st
     own = parse_config(run.record.command, run.config(), error=CheckpointError, where=where)
     assert isinstance(own, Training)
     members = [
-        load_trained(member, device, trust_code=config.trust_code, select=selection(run)) for member in member_runs(run)
+        load_trained(member, device, trust_code=config.trust_code, select=selection(run), say=say)
+        for member in member_runs(run)
     ]
     for member in members:
         if member.note is not None:

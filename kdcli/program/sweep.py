@@ -26,7 +26,7 @@ from kdcli.program.teaching import recorded_run
 from kdcli.rundir import RunDir, Status
 from kdcli.rundir.run import ENVIRONMENT
 from kdcli.schema import DistillStudent, Training, TrainTeacher, convert, parse_config
-from kdcli.schema.model import Custom
+from kdcli.schema.model import Custom, Selection
 from kdcli.schema.sweep import ProgramFile, baseline_name, job_name
 from kdcli.trained import load_trained
 
@@ -117,6 +117,8 @@ def _text(data: object) -> str:
 
 
 def _most_together(config: Training) -> int:
+    if isinstance(config.model, Selection):
+        return 1
     dataset = load_dataset(config.dataset)
     weights = sum(parameter.numel() for parameter in build_network(config.model, dataset, 0).parameters())
     return max(1, FUSED_BYTES // (4 * COPIES * weights))

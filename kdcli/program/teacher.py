@@ -16,10 +16,12 @@ from kdcli.metrics import measure
 from kdcli.program.costs import cost_of_model
 from kdcli.program.finish import as_result
 from kdcli.program.run import Finished, Manner, child, raise_if_diverged, recorded, run_cohort, tested
+from kdcli.program.selecting import train_selection
 from kdcli.program.slots import Program, Slot, for_smoke, member_configs
 from kdcli.program.witnesses import witness_of, write_ensemble_findings, write_own_findings
 from kdcli.rundir import RunDir, create_run
 from kdcli.schema import TrainTeacher
+from kdcli.schema.model import Selection
 from kdcli.schema.results import MembersSummary, Summary
 
 COMMAND = "train-teacher"
@@ -28,6 +30,8 @@ COMMAND = "train-teacher"
 def train_teacher(config: TrainTeacher, manner: Manner, run: RunDir | None = None) -> RunDir:
     """Train what the configuration names, in a new run or on from where ``run`` stands."""
     config = for_smoke(config) if manner.smoke else config
+    if isinstance(config.model, Selection):
+        return train_selection(config, manner, run)
     data, bank = prepare(config, member_configs(config), manner)
     run = run or create_run(Path(config.output_dir), COMMAND, **manner.contents(config))
     manner.say(f"{COMMAND} {run.path}")
@@ -95,6 +99,8 @@ def _conclude_ensemble(run: RunDir, config: TrainTeacher, finished: Finished) ->
             "run": str(run.path),
             "seed": config.seed,
             "parameters": sum(summary.parameters for summary in summaries),
+            "bytes": sum(summary.bytes or 0 for summary in summaries),
+            "seconds_per_10k": sum(summary.seconds_per_10k or 0.0 for summary in summaries),
             "selected": None,
             "val": None,
             "test": as_result(measure(mean, finished.data.test_labels)),

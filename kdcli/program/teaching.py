@@ -50,7 +50,7 @@ def load_teacher(
         if run.status != "finished":
             say(f"teacher {run.path} is {run.status}: what teaches is the checkpoint it left")
     members = [
-        load_trained(member, device, trust_code=trust_code, select=selection(run))
+        load_trained(member, device, trust_code=trust_code, select=selection(run), say=say)
         for run in runs
         for member in member_runs(run)
     ]

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from kdcli.report.paste import is_latest, override
 from kdcli.report.tables import Cells, Column, table
 from kdcli.report.text import clean, wrap
-from kdcli.report.units import count, decimals, duration, mean_sd, p_value, percent, plural, points, short, times
+from kdcli.report.units import count, decimals, duration, mean_sd, p_value, percent, plural, points, short, size, times
 
 if TYPE_CHECKING:
-    from kdcli.schema.results import BaselineSummary, Summary, TeacherSummary, TestMeasures
+    from kdcli.schema.results import BaselineSummary, SelectionSummary, Summary, TeacherSummary, TestMeasures
 
 SIGNIFICANT = 0.05
 RESULT_COLUMNS = (
@@ -141,6 +141,8 @@ def _odds(p: float) -> str:
 
 
 def _compression(summary: Summary, teacher: TeacherSummary) -> str:
+    if teacher.parameters == 0:
+        return f"The teacher is no network, whose parameters would count; the student has {count(summary.parameters)}."
     factor = teacher.parameters / summary.parameters
     sizes = f"{count(summary.parameters)} parameters against {count(teacher.parameters)}"
     if factor == 1:
@@ -169,6 +171,8 @@ def _training(summary: Summary) -> str:
 
 def network_sentences(summary: Summary) -> list[str]:
     """What the numbers of a network, or of an ensemble, mean."""
+    if summary.selection is not None:
+        return _selection_sentences(summary, summary.selection)
     lines = [headline(summary)]
     if summary.members is not None:
         tests = [member.test for member in summary.members]
@@ -181,6 +185,22 @@ def network_sentences(summary: Summary) -> list[str]:
         lines.append(f"On validation it gets {percent(summary.val.top1)} % right (NLL {decimals(summary.val.nll, 4)}).")
     formula = [] if summary.alpha is None else [_formula(summary)]
     return [*lines, f"{count(summary.parameters)} parameters.", *formula, _training(summary)]
+
+
+def _selection_sentences(summary: Summary, selection: SelectionSummary) -> list[str]:
+    members = f"{plural(len(selection.members), 'member')} of a library of {plural(selection.models, 'model')}"
+    alone = {"single model": selection.single} | ({} if selection.net is None else {"neural net": selection.net})
+    said = [
+        f"the best {kind} alone {decimals(one.test.rmse, 4)} ({one.name}; {size(one.bytes)}, "
+        f"{one.seconds_per_10k:.2g} s)"
+        for kind, one in alone.items()
+    ]
+    return [
+        headline(summary),
+        f"That is the mean of {members}: {size(summary.bytes)}, {summary.seconds_per_10k:.2g} s for 10,000 cases.",
+        f"RMSE on test: the ensemble {decimals(summary.test.rmse, 4)}, {', '.join(said)}.",
+        f"Fitted, selected and measured in {duration(summary.wall_seconds)}.",
+    ]
 
 
 def next_command(summary: Summary) -> str:

@@ -8,7 +8,7 @@ import subprocess
 from functools import cache
 from importlib import metadata
 
-_PACKAGES = ("torch", "torchvision", "hydra-core", "omegaconf", "safetensors", "kdcli")
+_PACKAGES = ("torch", "torchvision", "hydra-core", "omegaconf", "safetensors", "scikit-learn", "kdcli")
 # Only these: the rest of the environment holds secrets.
 _VARIABLES = (
     "CUBLAS_WORKSPACE_CONFIG",

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from kdcli.schema.base import Count, Interval, Positive, Probability, Section
+from kdcli.schema.base import Count, Interval, Positive, Probability, Section, Share
 
 
 class Mlp(Section):
@@ -66,7 +66,19 @@ class Custom(Section):
     arguments: dict[str, Any] = {}
 
 
-Model = Annotated[Mlp | Lenet | Cnn | CifarResnet | Wrn | Torchvision | Custom, Field(discriminator="kind")]
+class Selection(Section):
+    """An ensemble selected from a library of scikit-learn's models: no network, and a teacher only."""
+
+    kind: Literal["selection"]
+    library: Literal["small", "full"] = "full"
+    metric: Literal["rmse", "cross_entropy", "accuracy"] = "rmse"
+    steps: Annotated[int, Interval(0, 100_000)] = 100
+    most_first: Count = 25
+    bags: Annotated[int, Interval(1, 10_000)] = 20
+    share: Share = 0.5
+
+
+Model = Annotated[Mlp | Lenet | Cnn | CifarResnet | Wrn | Torchvision | Custom | Selection, Field(discriminator="kind")]
 
 
 def build_options(model: Model) -> dict[str, Any]:

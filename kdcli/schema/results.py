@@ -74,6 +74,36 @@ class BaselineSummary(Result):
     gap_closed: float | None
 
 
+class SelectedMember(Result):
+    """A model of a selected ensemble, and its part in the mean."""
+
+    name: str
+    weight: float
+
+
+class AloneSummary(Result):
+    """One model of a library alone, the best by the metric of the selection on the validation part."""
+
+    name: str
+    bytes: int
+    seconds_per_10k: float
+    test: TestMeasures
+
+
+class SelectionSummary(Result):
+    """What an ensemble selection came to: ``models`` were fitted, ``members`` selected, the heaviest first.
+
+    ``single`` is the best model alone, ``net`` the best neural net, null where the library has none; ``sha256`` is a
+    digest of the members, their weights and what they say of the validation part.
+    """
+
+    sha256: str
+    models: int
+    members: list[SelectedMember]
+    single: AloneSummary
+    net: AloneSummary | None
+
+
 class MembersSummary(Result):
     """One member of an ensemble."""
 
@@ -83,7 +113,10 @@ class MembersSummary(Result):
 
 
 class Summary(Result):
-    """``summary.json``: the result of a training. Seconds are wall-clock; ``parameters`` counts all members."""
+    """``summary.json``: the result of a training. Seconds are wall-clock; ``parameters`` counts all members.
+
+    ``bytes`` is the size of what answers, ``seconds_per_10k`` the time that it takes for 10,000 examples.
+    """
 
     schema_version: int = Field(default=SCHEMA, alias="schema", ge=SCHEMA, le=SCHEMA)
     command: str
@@ -100,6 +133,9 @@ class Summary(Result):
     wall_seconds: float
     images_per_second: float
     parameters: int
+    bytes: int | None = None
+    seconds_per_10k: float | None = None
+    selection: SelectionSummary | None = None
     selected: Selected | None
     val: TestMeasures | None
     test: TestMeasures

@@ -6,12 +6,17 @@ from kdcli.errors import KDError
 from kdcli.schema.commands import Config, DistillStudent, Evaluate, Training, TrainTeacher
 from kdcli.schema.data import Synthetic
 from kdcli.schema.method import AlphaSchedule, Constant
+from kdcli.schema.model import Selection
+
+_TABLES = ("letter", "letter_p1", "letter_p2", "csv")
 
 
 def check_rules(config: Config, error: type[KDError]) -> None:
     """Raise ``error`` where keys that are right one by one contradict each other."""
     if isinstance(config, Evaluate):
         return
+    if isinstance(config.model, Selection):
+        _check_ensemble_selection(config, error)
     _check_selection(config, error)
     _check_transfer(config, error)
     if isinstance(config, TrainTeacher):
@@ -35,6 +40,33 @@ def _check_selection(config: Training, error: type[KDError]) -> None:
                 where="select, dataset.val_fraction",
                 fix="add select=last, or keep dataset.val_fraction above 0",
             )
+
+
+def _check_ensemble_selection(config: Training, error: type[KDError]) -> None:
+    if not isinstance(config, TrainTeacher):
+        raise error(
+            "model=selection is no network: it can teach a student, and cannot be one",
+            where="model",
+            fix="kd train-teacher model=selection, then kd distill-student teacher=latest with a network as model",
+        )
+    if config.members > 1:
+        raise error(
+            f"model=selection with members={config.members}: it is an ensemble already",
+            where="model, members",
+            fix="leave members at 1; model.bags says how many ensembles are averaged",
+        )
+    if config.dataset.val_fraction == 0:
+        raise error(
+            "model=selection selects its members on a validation part, and dataset.val_fraction is 0",
+            where="model, dataset.val_fraction",
+            fix="keep dataset.val_fraction above 0",
+        )
+    if config.dataset.kind not in _TABLES:
+        raise error(
+            f"model=selection learns from the rows of a table, and dataset={config.dataset.kind} holds images",
+            where="model, dataset",
+            fix=f"choose one of {', '.join(_TABLES)}",
+        )
 
 
 def _check_transfer(config: Training, error: type[KDError]) -> None:

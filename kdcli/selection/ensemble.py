@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +16,7 @@ from kdcli.errors import DataError
 from kdcli.selection.encoding import Encoding
 from kdcli.selection.estimators import require_scikit_learn
 from kdcli.selection.library import Candidate
-from kdcli.selection.models import Answers, FittedModel, Member, Say, calibrated_members, fit_models
+from kdcli.selection.models import FittedModel, Member, Say, ask_models, calibrated_members, fit_models
 from kdcli.selection.select import Hillclimb, Selection, select_ensemble
 from kdcli.selection.size import state_bytes
 
@@ -57,13 +57,18 @@ class Blend:
         pairs = zip(self.members, self.weights, strict=True)
         return {member.name: weight for member, weight in sorted(pairs, key=lambda pair: -pair[1])}
 
-    def predict(self, inputs: Tensor) -> Tensor:
-        """Class probabilities, float64 ``(N, C)``, of raw rows ``(N, D)``, 10,000 at a time."""
-        return torch.cat([self._predict(part) for part in inputs.split(CASES)])
+    def predict(self, inputs: Tensor, *, threads: int = 1) -> Tensor:
+        """Class probabilities, float64 ``(N, C)``, of raw rows ``(N, D)``, 10,000 at a time.
 
-    def log_probabilities(self, inputs: Tensor) -> Tensor:
+        Args:
+            inputs: The rows.
+            threads: How many models are asked at the same time; what they say does not depend on it.
+        """
+        return torch.cat([self._predict(part, threads) for part in inputs.split(CASES)])
+
+    def log_probabilities(self, inputs: Tensor, *, threads: int = 1) -> Tensor:
         """The same as finite logits, float32 ``(N, C)``: a probability below 1e-7 counts as that."""
-        return self.predict(inputs).clamp_min(_LEAST).log().float()
+        return self.predict(inputs, threads=threads).clamp_min(_LEAST).log().float()
 
     def size_bytes(self) -> int:
         """The bytes of all that is in the models, of which each counts once; see ``state_bytes``."""
@@ -75,15 +80,10 @@ class Blend:
         self.predict(inputs)
         return (time.perf_counter() - begun) * CASES / len(inputs)
 
-    def _predict(self, inputs: Tensor) -> Tensor:
-        rows = self.encoding(inputs)
-        answers: dict[FittedModel, Answers] = {}
-        parts = []
-        for member, weight in zip(self.members, self.weights, strict=True):
-            if member.model not in answers:
-                answers[member.model] = member.model.answers(rows)
-            parts.append(weight * member.probabilities(answers[member.model]))
-        return torch.stack(parts).sum(0)
+    def _predict(self, inputs: Tensor, threads: int) -> Tensor:
+        answers = ask_models({member.model for member in self.members}, self.encoding(inputs), threads)
+        pairs = zip(self.members, self.weights, strict=True)
+        return torch.stack([weight * member.probabilities(answers[member.model]) for member, weight in pairs]).sum(0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +114,7 @@ def fit_library(
     *,
     nominal: Sequence[int] = (),
     seed: int,
+    only: Collection[str] | None = None,
     say: Say = lambda line: None,
 ) -> FittedLibrary:
     """Fit the models of a library to a training part.
@@ -124,6 +125,7 @@ def fit_library(
         num_classes: Number of classes.
         nominal: The attributes that hold codes of categories.
         seed: What the models draw depends on it and on their place in the library.
+        only: The names of the candidates that are fitted; None: all of them.
         say: Told how far it is.
 
     Raises:
@@ -134,7 +136,8 @@ def fit_library(
     _check_classes(train.labels, num_classes)
     inputs = _rows(train)
     encoding = Encoding.of(inputs, nominal)
-    return FittedLibrary(encoding, fit_models(candidates, encoding(inputs), train.labels, seed, say))
+    wanted = {place: one for place, one in enumerate(candidates) if only is None or one.name in only}
+    return FittedLibrary(encoding, fit_models(wanted, encoding(inputs), train.labels, seed, say))
 
 
 def select_from(library: FittedLibrary, part: Split, how: Hillclimb) -> SelectedEnsemble:
@@ -159,6 +162,21 @@ def select_from(library: FittedLibrary, part: Split, how: Hillclimb) -> Selected
         names=[member.name for member in members],
         sha256=_digest(ensemble, predictions[chosen]),
     )
+
+
+def reselect(library: FittedLibrary, part: Split, weights: Mapping[str, float]) -> tuple[Blend, str]:
+    """An ensemble that was selected before, from its models fitted again, and its digest.
+
+    Args:
+        library: Its models, at least.
+        part: The selection part, to which the calibrations are fitted.
+        weights: The members' names and weights.
+    """
+    members, predictions = calibrated_members(library.models, library.encoding(_rows(part)), part.labels)
+    chosen = [number for number, member in enumerate(members) if member.name in weights]
+    found = [members[number] for number in chosen]
+    ensemble = Blend(library.encoding, found, [weights[member.name] for member in found])
+    return ensemble, _digest(ensemble, predictions[chosen])
 
 
 def _best(library: FittedLibrary, members: Sequence[Member], losses: Tensor, among: list[int]) -> Blend:

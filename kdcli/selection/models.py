@@ -6,7 +6,8 @@ Shapes: N examples, C classes, K scores an example (see :mod:`kdcli.selection.ca
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +61,9 @@ class FittedModel:
         return Answers(scores[:, None] if scores.ndim == 1 else scores, None)
 
 
+CALIBRATED = " calibrated"
+
+
 @dataclass(frozen=True, eq=False)
 class Member:
     """A model as the hillclimb takes it: as it is, or calibrated.
@@ -75,7 +79,7 @@ class Member:
     @property
     def name(self) -> str:
         """The model's, and whether it is calibrated."""
-        return self.model.candidate.name + ("" if self.calibration is None else " calibrated")
+        return self.model.candidate.name + ("" if self.calibration is None else CALIBRATED)
 
     def probabilities(self, answers: Answers) -> Tensor:
         """Float64 ``(N, C)``, of what its model says."""
@@ -85,11 +89,13 @@ class Member:
         return answers.probabilities
 
 
-def fit_models(candidates: Sequence[Candidate], rows: Rows, labels: Tensor, seed: int, say: Say) -> list[FittedModel]:
+def fit_models(
+    candidates: Mapping[int, Candidate], rows: Rows, labels: Tensor, seed: int, say: Say
+) -> list[FittedModel]:
     """Fit candidates, one after another, each with a seed of its own.
 
     Args:
-        candidates: What is fitted.
+        candidates: What is fitted, by its place in the library.
         rows: Encoded training rows, ``(N, D)``.
         labels: Class numbers, int64 ``(N,)``, every class among them.
         seed: What the candidates' seeds are made of.
@@ -100,13 +106,28 @@ def fit_models(candidates: Sequence[Candidate], rows: Rows, labels: Tensor, seed
     """
     models: list[FittedModel] = []
     said = time.monotonic()
-    for number, candidate in enumerate(candidates):
+    for number, candidate in candidates.items():
         estimator = fitted_estimator(candidate, rows, labels.numpy(), mix_seed(_LIBRARY, seed, number))
         models.append(FittedModel(candidate, estimator))
         if time.monotonic() - said > PROGRESS_SECONDS:
             said = time.monotonic()
             say(f"fitted {len(models)} of {len(candidates)} models")
     return models
+
+
+def candidates_of(members: Collection[str]) -> set[str]:
+    """The names of the candidates that members of these names are made of."""
+    return {name.removesuffix(CALIBRATED) for name in members}
+
+
+def ask_models(models: Collection[FittedModel], rows: Rows, threads: int) -> dict[FittedModel, Answers]:
+    """What each of several models says of encoded rows, as many of them at a time as there are threads.
+
+    All linear algebra is kept to one thread meanwhile: a model in a thread of its own that lifted the limit when it is
+    done would lift it for the others.
+    """
+    with one_thread(), ThreadPoolExecutor(threads) as pool:
+        return dict(zip(models, pool.map(lambda model: model.answers(rows), models), strict=True))
 
 
 def calibrated_members(models: Sequence[FittedModel], rows: Rows, labels: Tensor) -> tuple[list[Member], Tensor]:

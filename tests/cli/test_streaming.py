@@ -100,7 +100,7 @@ def results(run: Path) -> dict[str, Any]:
 
 
 def timeless(values: dict[str, Any]) -> dict[str, Any]:
-    left_out = ("seconds", "images_per_second", "wall_seconds", "run")
+    left_out = ("seconds", "images_per_second", "wall_seconds", "seconds_per_10k", "run")
     return {key: value for key, value in values.items() if key not in left_out}
 
 

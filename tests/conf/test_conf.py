@@ -33,6 +33,7 @@ NEEDS = {
     **{f"transfer={kind}": ["alpha.value=1"] for kind in ("munge", "nbe", "random")},
 }
 GIVEN = {key.split("=")[0] + "." + need.split(".")[1].split("=")[0] for key, needs in NEEDS.items() for need in needs}
+NEEDS["model=selection"] = ["dataset=letter_p1"]  # its row has no dataset of its own
 UNUSED = {"view_pixels"}  # a table has no pixels
 
 Composed = Callable[..., dict[str, Any]]
@@ -52,8 +53,8 @@ def content(group: str, option: str) -> dict[str, Any]:
 
 
 def rows(command: str) -> list[dict[str, str]]:
-    """Each option once; a teacher has but one loss and needs labels, peers are no teacher, and a recipe chooses for
-    other groups.
+    """Each option once; a teacher has but one loss and needs labels, peers are no teacher, a student is a network, and a
+    recipe chooses for other groups.
     """
     table = {group: options(group) for group in groups(command)}
     del table["recipe"]
@@ -62,6 +63,8 @@ def rows(command: str) -> list[dict[str, str]]:
     table["loss"] = ["hard"] if command == "train-teacher" else sorted({*table["loss"]} - {"mutual"})
     if command == "train-teacher":
         synthetic = []
+    else:
+        table["model"].remove("selection")
     columns = zip_longest(*table.values())
     return [*({g: o for g, o in zip(table, row, strict=True) if o} for row in columns), *synthetic]
 
@@ -102,7 +105,7 @@ def test_the_rows_hold_every_option() -> None:
         seen = {(group, option) for row in rows(command) for group, option in row.items()}
         wanted = {(group, option) for group in groups(command) for option in options(group)}
         left = {option for _, option in wanted - seen}
-        assert left - {*options("loss"), "munge", "nbe", "random"} == set(options("recipe"))
+        assert left - {*options("loss"), "munge", "nbe", "random", "selection"} == set(options("recipe"))
 
 
 def test_every_directory_is_a_group_of_both_commands() -> None:

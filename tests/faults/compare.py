@@ -13,7 +13,17 @@ from kdcli.commands.audit import audit_run
 from kdcli.disk import is_temporary
 
 _STAMP = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4}")
-_TIMES = {"seconds", "train_seconds", "wall_seconds", "images_per_second", "started", "ended", "pid", "metrics"}
+_TIMES = {
+    "seconds",
+    "train_seconds",
+    "wall_seconds",
+    "images_per_second",
+    "seconds_per_10k",
+    "started",
+    "ended",
+    "pid",
+    "metrics",
+}
 _PATHS = {"run", "output_dir"}
 
 

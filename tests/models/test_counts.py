@@ -19,6 +19,14 @@ def test_convolution_takes_one_multiply_accumulate_a_weight_and_position() -> No
     assert count_macs(net, (3, 32, 32)) == 3 * 8 * 5 * 5 * 16 * 16
 
 
+def test_what_has_no_parameters_counts_as_nothing_and_is_not_asked() -> None:
+    class Kept(nn.Module):
+        def forward(self, rows: torch.Tensor) -> torch.Tensor:
+            raise AssertionError("asked")
+
+    assert count_macs(Kept(), (3,)) == 0
+
+
 def test_bytes_are_those_of_parameters_and_buffers() -> None:
     net = nn.Sequential(nn.Linear(3, 4).double(), nn.BatchNorm1d(4))
     assert count_bytes(net) == (3 * 4 + 4) * 8 + 4 * 4 * 4 + 8

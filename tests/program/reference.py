@@ -17,6 +17,7 @@ from kdcli.data.mnist import mnist
 Array = NDArray[np.float64]
 
 SUMMARY_KEYS = {
+    "bytes", "seconds_per_10k", "selection",
     "schema", "command", "status", "run", "model", "dataset", "seed", "temperature", "alpha", "loss", "epochs", "steps",
     "wall_seconds", "images_per_second", "parameters", "selected", "val", "test", "teacher", "baseline", "members",
     "transfer",
@@ -26,7 +27,7 @@ METRIC_KEYS = {
     "epoch", "step", "temperature", "alpha", "lr", "train/loss", "train/hard", "train/soft", "val/top1", "val/nll",
     "val/agreement", "seconds", "images_per_second",
 }  # fmt: skip
-TIMES = {"seconds", "images_per_second", "wall_seconds"}
+TIMES = {"seconds", "images_per_second", "wall_seconds", "seconds_per_10k"}
 STEP_FILES = {"manifest.json", "model.safetensors", "state.json", "state.safetensors"}
 RECORDS = {
     "run.json", "config.yaml", "overrides.yaml", "environment.json", "metrics.jsonl", "summary.json", "findings.json",

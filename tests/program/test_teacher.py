@@ -90,6 +90,8 @@ def test_summary_has_the_keys_of_the_design_and_null_where_they_do_not_apply(tea
     steps = -(-1080 // 32)
     assert (found["epochs"], found["steps"], found["run"]) == (4, 4 * steps, str(teacher.path))
     assert found["parameters"] == 784 * 30 + 30 + 30 * 30 + 30 + 30 * 10 + 10
+    assert found["bytes"] == 4 * found["parameters"]
+    assert found["seconds_per_10k"] > 0
 
 
 def test_metrics_have_the_keys_of_the_design_one_line_an_epoch(teacher: RunDir) -> None:
@@ -254,7 +256,7 @@ def test_the_summary_of_an_ensemble_is_of_its_mean_distribution(ensemble: RunDir
     mean = np.mean([reference.probabilities(ensemble.path / f"members/0{k}") for k in range(2)], axis=0)
     assert found["test"]["errors"] == pytest.approx(reference.errors(mean), abs=1)
     assert found["test"]["nll"] == pytest.approx(reference.nll(mean), abs=1e-5)
-    assert found["parameters"] == 2 * 24_790
+    assert (found["parameters"], found["bytes"]) == (2 * 24_790, 8 * 24_790)
     assert [member["seed"] for member in found["members"]] == [3000, 3001]
     alone = [reference.summary(Path(member["run"]))["test"] for member in found["members"]]
     assert [member["test"] for member in found["members"]] == alone

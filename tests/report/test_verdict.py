@@ -6,7 +6,7 @@ import pytest
 
 from kdcli.report.text import width_of
 from kdcli.report.verdict import headline, training_verdict
-from kdcli.schema.results import Summary
+from kdcli.schema.results import AloneSummary, SelectedMember, SelectionSummary, Summary
 
 Make = Callable[..., Summary]
 
@@ -96,6 +96,28 @@ def test_the_formula_is_printed_with_its_numbers(summary: Make) -> None:
 )
 def test_compression_is_a_factor(summary: Make, parameters: int, words: str) -> None:
     assert words in said(summary(parameters=parameters))
+
+
+def test_a_teacher_without_parameters_is_not_a_factor(summary: Make) -> None:
+    made = summary(parameters=2_434)
+    assert made.teacher is not None
+    text = said(made.model_copy(update={"teacher": made.teacher.model_copy(update={"parameters": 0})}))
+    assert "The teacher is no network, whose parameters would count; the student has 2,434." in text
+
+
+def test_an_ensemble_selection_says_what_it_costs_and_what_its_best_models_are_alone(teacher_summary: Make) -> None:
+    test = teacher_summary().test
+    single = AloneSummary(
+        name="svm C=10", bytes=250_000, seconds_per_10k=0.52, test=test.model_copy(update={"rmse": 0.0771})
+    )
+    members = [SelectedMember(name="svm C=10", weight=0.75), SelectedMember(name="tree", weight=0.25)]
+    selection = SelectionSummary(sha256="0" * 64, models=146, members=members, single=single, net=None)
+    chosen = {"bytes": 26_000_000, "seconds_per_10k": 3.14, "selection": selection, "parameters": 0, "epochs": 0}
+    text = said(teacher_summary(model="selection", **chosen))
+    assert "the mean of 2 members of a library of 146 models: 26.0 MB, 3.1 s for 10,000 cases." in text
+    assert "the ensemble 0.0300, the best single model alone 0.0771 (svm C=10; 250.0 kB, 0.52 s)." in text
+    assert "epochs" not in text
+    assert "neural net" not in text
 
 
 def test_an_ensemble_as_teacher_is_counted(summary: Make) -> None:

@@ -31,7 +31,9 @@ def test_versions_are_those_of_what_is_installed() -> None:
     assert isinstance(versions, dict)
     assert versions["python"] == platform.python_version()
     assert versions["torch"] == torch.__version__
-    assert set(versions) == {"python", "torch", "torchvision", "hydra-core", "omegaconf", "safetensors", "kdcli"}
+    assert set(versions) == {
+        "python", "torch", "torchvision", "hydra-core", "omegaconf", "safetensors", "scikit-learn", "kdcli",
+    }  # fmt: skip
 
 
 def test_a_package_that_is_not_installed_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ def kinds(union: Any) -> list[str]:
 
 
 def test_models_are_those_of_the_registry() -> None:
-    assert sorted(kinds(model.Model)) == sorted(MODEL_NAMES)
+    assert sorted(kinds(model.Model)) == sorted([*MODEL_NAMES, "selection"]), "which is no network"
 
 
 def test_datasets_are_those_of_the_registry() -> None:
@@ -84,6 +84,7 @@ def test_the_schema_needs_no_torch() -> None:
         (model.Wrn(kind="wrn", depth=16, widen=2), "wrn_16_2"),
         (model.Torchvision(kind="torchvision", name="resnet18"), "resnet18"),
         (model.Custom(kind="custom", target="nets:tiny"), "nets:tiny"),
+        (model.Selection(kind="selection"), "selection"),
     ],
 )
 def test_networks_have_the_names_of_their_options(section: model.Model, label: str) -> None:

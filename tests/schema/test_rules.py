@@ -125,5 +125,31 @@ def test_a_rule_broken_in_a_run_is_a_checkpoint_error(student: Any) -> None:
         parse_config("distill-student", student(UNSPLIT), error=CheckpointError, where="config.yaml")
 
 
+SELECTION = {"model": {"kind": "selection"}, "dataset.kind": "letter_p1"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"members": 2}, "with members=2: it is an ensemble already"),
+        ({"dataset.val_fraction": 0.0}, "selects its members on a validation part"),
+        ({"dataset.kind": "mnist"}, "the rows of a table, and dataset=mnist holds images"),
+        ({"transfer.labels": False}, "leaves train-teacher nothing to learn from"),
+    ],
+)
+def test_an_ensemble_selection_needs_a_table_and_a_validation_part(
+    teacher: Any, changes: dict[str, Any], what: str
+) -> None:
+    parse_config("train-teacher", teacher(SELECTION))
+    with pytest.raises(UsageError, match=what):
+        parse_config("train-teacher", teacher(SELECTION | changes))
+
+
+def test_an_ensemble_selection_is_no_student(student: Any) -> None:
+    with pytest.raises(UsageError, match="it can teach a student, and cannot be one") as caught:
+        parse_config("distill-student", student(SELECTION))
+    assert "kd train-teacher model=selection" in str(caught.value.fix)
+
+
 def test_an_evaluation_has_no_such_rules(configure: Callable[..., Any]) -> None:
     assert isinstance(configure("evaluate", "run=latest"), Evaluate)

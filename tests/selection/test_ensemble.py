@@ -12,9 +12,9 @@ from torch import Tensor
 
 from kdcli.data.types import Split
 from kdcli.errors import DataError
-from kdcli.selection import Blend, Candidate, Hillclimb, SelectedEnsemble, fit_library, select_from
+from kdcli.selection import Blend, Candidate, Hillclimb, SelectedEnsemble, fit_library, reselect, select_from
 from kdcli.selection.calibration import calibrated_out_of_fold, platt
-from kdcli.selection.models import calibrated_members
+from kdcli.selection.models import calibrated_members, candidates_of
 from kdcli.selection.size import state_bytes
 
 CANDIDATES = (
@@ -111,6 +111,19 @@ def test_the_same_seed_makes_the_same_teacher_and_another_one_another(two: Selec
     assert not torch.equal(other.ensemble.predict(inputs), two.ensemble.predict(inputs))
 
 
+def test_its_members_alone_fitted_again_are_the_same_ensemble(two: SelectedEnsemble) -> None:
+    weights, train, part = two.ensemble.parts, table(300, 2, 1), table(150, 2, 2)
+    names = candidates_of(weights)
+    assert 0 < len(names) < len(CANDIDATES)
+    library = fit_library(CANDIDATES, train, 2, seed=0, only=names)
+    assert len(library.models) == len(names)
+    ensemble, sha256 = reselect(library, part, weights)
+    assert (ensemble.parts, sha256) == (weights, two.sha256)
+    inputs = table(50, 2, 4).inputs
+    assert torch.equal(ensemble.predict(inputs), two.ensemble.predict(inputs))
+    assert reselect(library, part, dict.fromkeys(weights, 0.5))[1] != sha256
+
+
 def test_another_training_part_makes_another_teacher_of_the_same_name() -> None:
     how = Hillclimb(bags=1, share=1.0, steps=0, most_first=1)
     found = [
@@ -126,6 +139,11 @@ def test_parts_do_not_change_what_it_says(two: SelectedEnsemble, monkeypatch: py
     whole = two.ensemble.predict(inputs)
     monkeypatch.setattr("kdcli.selection.ensemble.CASES", 7)
     torch.testing.assert_close(two.ensemble.predict(inputs), whole, atol=1e-12, rtol=0)
+
+
+def test_threads_do_not_change_what_it_says(two: SelectedEnsemble) -> None:
+    inputs = table(500, 2, 4).inputs
+    assert torch.equal(two.ensemble.predict(inputs, threads=3), two.ensemble.predict(inputs))
 
 
 def test_log_probabilities_are_finite_where_a_model_says_0() -> None:

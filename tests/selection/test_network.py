@@ -11,8 +11,8 @@ from kdcli import targets
 from kdcli.data.source import make_source
 from kdcli.data.types import Split
 from kdcli.data.views import make_view
-from kdcli.selection import Candidate, Hillclimb, SelectedEnsemble, fit_library, select_from
-from kdcli.selection.network import BlendNetwork, as_it_is
+from kdcli.selection import Blend, Candidate, Hillclimb, SelectedEnsemble, fit_library, select_from
+from kdcli.selection.network import KeptEnsemble, as_it_is, keep, row_digests
 from kdcli.teachers import Teacher
 
 CPU = torch.device("cpu")
@@ -28,7 +28,11 @@ def selected() -> SelectedEnsemble:
 
 
 def teacher_of(selected: SelectedEnsemble) -> Teacher:
-    return Teacher([BlendNetwork(selected.ensemble, selected.sha256)], [as_it_is(4)], "arithmetic")
+    return Teacher([keep(selected.ensemble, selected.sha256, ROWS[:100])], [as_it_is(4)], "arithmetic")
+
+
+def never() -> Blend:
+    raise AssertionError("the models are asked")
 
 
 def test_a_teacher_says_what_the_ensemble_says(selected: SelectedEnsemble) -> None:
@@ -38,10 +42,10 @@ def test_a_teacher_says_what_the_ensemble_says(selected: SelectedEnsemble) -> No
 
 
 def test_its_digest_is_that_of_the_ensemble_and_has_no_parameters(selected: SelectedEnsemble) -> None:
-    network = BlendNetwork(selected.ensemble, selected.sha256)
+    network = keep(selected.ensemble, selected.sha256, ROWS[:100])
     assert bytes(network.state_dict()["sha256"].tolist()).hex() == selected.sha256
     assert list(network.parameters()) == []
-    other = Teacher([BlendNetwork(selected.ensemble, "00" * 32)], [as_it_is(4)], "arithmetic")
+    other = Teacher([keep(selected.ensemble, "00" * 32, ROWS[:100])], [as_it_is(4)], "arithmetic")
     assert teacher_of(selected).sha256() != other.sha256()
 
 
@@ -55,3 +59,23 @@ def test_its_answers_are_kept_and_found_without_it(selected: SelectedEnsemble, t
     assert found is not None
     kept = found.logits(torch.arange(150), torch.zeros(150, dtype=torch.int64), ROWS[:150])
     assert torch.equal(kept, teacher.logits(ROWS[:150]))
+
+
+def test_the_models_are_asked_about_unknown_rows_only(selected: SelectedEnsemble) -> None:
+    kept = keep(selected.ensemble, selected.sha256, ROWS[:100])
+    alone = KeptEnsemble(kept.sha256, kept.rows, kept.answers + 1, never)
+    known = ROWS[:100].flip(0)
+    assert torch.equal(alone(known), kept(known) + 1)
+    with pytest.raises(AssertionError, match="the models are asked"):
+        alone(ROWS[99:101])
+    some = KeptEnsemble(kept.sha256, kept.rows, kept.answers + 1, lambda: selected.ensemble)
+    mixed = torch.tensor([250, 0, 99, 100])
+    expected = selected.ensemble.log_probabilities(ROWS[mixed]) + torch.tensor([0.0, 1.0, 1.0, 0.0])[:, None]
+    torch.testing.assert_close(some(ROWS[mixed]), expected)
+
+
+def test_rows_are_told_apart_by_any_bit() -> None:
+    rows = torch.tensor([[1.0, 2.0], [2.0, 1.0], [1.0, 2.0], [1.0, 2.0000002]])
+    first, swapped, same, nearly = row_digests(rows).tolist()
+    assert first == same
+    assert len({tuple(each) for each in (first, swapped, nearly)}) == 3
