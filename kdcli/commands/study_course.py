@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import sys
@@ -23,7 +24,8 @@ from kdcli.rundir import RunDir, create_at, describe_environment, list_runs
 from kdcli.schema import convert
 from kdcli.studies.form import Study, StudyRun
 
-_CODE = ("model=custom", "model.target=", "trust_code=")
+_CODE = ("model.target=", "loss.target=", "trust_code=")
+_NAMING = re.compile(r"[+~]*(?:model|loss|dataset)\b.*(?:custom|\$\{)", re.DOTALL)
 
 
 def carry_out(study: Study, name: str, place: Path, flags: Flags) -> int:
@@ -69,7 +71,7 @@ def resume_study(home: RunDir, flags: Flags, *, trust_code: bool) -> int:
 
 def asks_for_code(part: StudyRun) -> list[str]:
     """The overrides by which a run of a study names code of the user's own."""
-    return [text for text in part.overrides if text.lstrip("+").startswith(_CODE)]
+    return [text for text in part.overrides if text.lstrip("+").startswith(_CODE) or _NAMING.match(text)]
 
 
 def _create(study: Study, name: str, place: Path, flags: Flags) -> RunDir:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from kdcli.errors import KDError
-from kdcli.schema.commands import Config, DistillStudent, Evaluate, Training, TrainTeacher
+from kdcli.schema.commands import Config, DistillStudent, Evaluate, Import, Training, TrainTeacher
 from kdcli.schema.method import AlphaSchedule, Constant
 
 
 def check_rules(config: Config, error: type[KDError]) -> None:
     """Raise ``error`` where keys that are right one by one contradict each other."""
-    if isinstance(config, Evaluate):
+    if isinstance(config, Evaluate | Import):
         return
     _check_selection(config, error)
     _check_transfer(config, error)
