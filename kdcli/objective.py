@@ -16,6 +16,7 @@ from kdcli.losses import GRADED_SOFT_LOSSES, SOFT_LOSSES, EnsembleMean, combine_
 from kdcli.losses.graded import Graded, differentiable
 from kdcli.losses.hard import graded_hard
 from kdcli.losses.inputs import Inputs, cast, prepare
+from kdcli.losses.own import OwnLoss
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,13 @@ class Objective:
 
     Args:
         spans: The range of each network's alpha over the whole training.
-        soft_loss: Name of the soft term, the same for all networks whose alpha is ever above 0.
+        soft_loss: Name of the soft term, or the user's own, the same for all networks whose alpha is ever above 0.
         ensemble: How several teachers are combined, ``arithmetic`` or ``geometric``.
         label_smoothing: Of each network's hard term, in [0, 1].
     """
 
     spans: Sequence[Span]
-    soft_loss: str | None
+    soft_loss: str | OwnLoss | None
     ensemble: EnsembleMean = "arithmetic"
     label_smoothing: Sequence[float] = (0.0,)
 
@@ -91,14 +92,16 @@ class Objective:
         assert self.soft_loss is not None
         teacher = combine_members(teacher_logits, temperature, self.ensemble)
         if not self.uses_labels:
-            soft = SOFT_LOSSES[self.soft_loss](logits, teacher, temperature)
+            soft_loss = self.soft_loss if isinstance(self.soft_loss, OwnLoss) else SOFT_LOSSES[self.soft_loss]
+            soft = soft_loss(logits, teacher, temperature)
             return LossTerms(soft, None, soft)
         return self._both(logits, labels, prepare(logits, teacher, temperature), alpha)
 
     def _both(self, logits: Tensor, labels: Tensor, inputs: Inputs, alpha: Tensor) -> LossTerms:
         assert self.soft_loss is not None
         hard = graded_hard(inputs.student, labels, self._smoothing(logits.device), inputs.dim)
-        soft = GRADED_SOFT_LOSSES[self.soft_loss](inputs)
+        own = self.soft_loss if isinstance(self.soft_loss, OwnLoss) else None
+        soft = own.graded(inputs) if own else GRADED_SOFT_LOSSES[str(self.soft_loss)](inputs)
         weight = cast(alpha, inputs.student.dtype)
         total = self._mix(hard.value, soft.value, weight)
         gradient = self._mix(hard.gradient, soft.gradient, weight.view(-1, 1, 1))

@@ -91,7 +91,7 @@ _ALL = (
         (
             ("kd import digits.pt model=lenet mean=0.1307 std=0.3081", "a state_dict of the network of model=lenet"),
             ("kd import my.safetensors model=custom model.target=nets:Net mean=0 std=1", "of a class of yours"),
-            ("kd import digits.pt model=mlp model.hidden=[128] match=order mean=0 std=1", "where only the names differ"),
+            ("kd import digits.pt model=mlp model.hidden=[128] match=order mean=0 std=1", "where only names differ"),
         ),
         composed=True,
         positional="file",

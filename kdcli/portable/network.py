@@ -60,7 +60,8 @@ class Portable(nn.Module):
 
     def _normalised(self, raw: Tensor, number: int) -> Tensor:
         first, second = self.get_buffer(f"first_{number}"), self.get_buffer(f"second_{number}")
-        return raw.float() * first + second if self.images else (raw - first) * second
+        normalised: Tensor = raw.float() * first + second if self.images else (raw - first) * second
+        return normalised
 
 
 def _of_images(numbers: Normalization) -> tuple[Tensor, Tensor]:

@@ -9,8 +9,8 @@ from pydantic import Field
 from kdcli.schema.base import Count, Section
 from kdcli.schema.results import Result
 
-INPUT = "raw"
-OUTPUT = "logits"
+INPUT: Literal["raw"] = "raw"
+OUTPUT: Literal["logits"] = "logits"
 
 
 class PortableInput(Section):
