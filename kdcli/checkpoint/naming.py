@@ -68,11 +68,14 @@ def _without_wrappers(found: Weights, expected: Weights) -> dict[str, Tensor]:
 def _in_order(expected: Weights, found: Weights, where: str) -> dict[str, Tensor]:
     wanted, given = _learned(expected), _learned(found)
     if not _same_order(wanted, given):
-        pairs = zip(wanted, given, strict=False)
-        first = next((f"{a} {_shape(expected[a])} is not {b} {_shape(found[b])}" for a, b in pairs
-                      if found[b].shape != expected[a].shape), f"{len(wanted)} tensors are not {len(given)}")  # fmt: skip
+        differing = [
+            f"{name} {_shape(expected[name])} is not {other} {_shape(found[other])}"
+            for name, other in zip(wanted, given, strict=False)
+            if expected[name].shape != found[other].shape
+        ]
+        what = differing[0] if differing else f"the network has {len(wanted)} of them, the file {len(given)}"
         raise CheckpointError(
-            f"the tensors do not agree in their order: {first}", where=where, fix="correct model=, or leave out match="
+            f"the tensors do not agree in their order: {what}", where=where, fix="correct model=, or leave out match="
         )
     return dict(zip(wanted, given.values(), strict=True))
 

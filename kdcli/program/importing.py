@@ -34,6 +34,9 @@ from kdcli.trained import make_card
 _TRIAL_EXAMPLES = 4
 
 
+_TRIAL_EXAMPLES = 4
+
+
 @dataclass(frozen=True, eq=False)
 class Found:
     """Foreign weights in their network, and what they say of the data."""
@@ -87,12 +90,8 @@ def import_weights(found: Found, manner: Manner) -> RunDir:
     manner.say(f"{IMPORTS} {run.path}")
     with recorded([run]):
         card = make_card(_untrained(config.model), found.exam.data.dataset, found.normalization)
-        pointer = checkpoint.commit(
-            run.checkpoints,
-            0,
-            {"model": found.network.state_dict()},
-            {"card": card.model_dump(), "epoch": 0, "step": 0},
-        )
+        state = {"card": card.model_dump(), "epoch": 0, "step": 0}
+        pointer = checkpoint.commit(run.checkpoints, 0, {"model": found.network.state_dict()}, state)
         checkpoint.point(run.checkpoints, "last", pointer)
         summary = _summary(found, run, pointer, time.monotonic() - started)
         run.write_summary(summary.model_dump(by_alias=True))

@@ -30,6 +30,11 @@ class OwnLoss(Section):
 AnyLoss = Annotated[Loss | OwnLoss, Field(discriminator="kind")]
 
 
+def loss_label(loss: AnyLoss) -> str:
+    """Name a loss in results."""
+    return loss.target if isinstance(loss, OwnLoss) else loss.kind
+
+
 class Constant(Section, Generic[Value]):
     """The same value at every step."""
 

@@ -26,7 +26,10 @@ NEEDS = {
     ("dataset", "csv"): ["dataset.path=here.csv", "dataset.target=species"],
     ("dataset", "imagefolder"): ["dataset.root=here"],
     ("model", "torchvision"): ["model.name=resnet18"],
+    ("dataset", "custom"): ["dataset.target=package.module:function"],
+    ("loss", "custom"): ["loss.target=package.module:function"],
     ("model", "custom"): ["model.target=package.module:factory"],
+    ("model", "timm"): ["model.name=resnet18"],
 }
 
 

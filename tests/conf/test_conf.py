@@ -29,7 +29,10 @@ NEEDS = {
     "dataset=csv": ["dataset.path=here.csv", "dataset.target=species"],
     "dataset=imagefolder": ["dataset.root=here"],
     "model=torchvision": ["model.name=resnet18"],
+    "dataset=custom": ["dataset.target=package.module:function"],
+    "loss=custom": ["loss.target=package.module:function"],
     "model=custom": ["model.target=package.module:factory"],
+    "model=timm": ["model.name=resnet18"],
 }
 GIVEN = {key.split("=")[0] + "." + need.split(".")[1].split("=")[0] for key, needs in NEEDS.items() for need in needs}
 UNUSED = {"view_pixels"}  # a table has no pixels
@@ -96,7 +99,7 @@ def test_the_rows_hold_every_option() -> None:
         seen = {(group, option) for row in rows(command) for group, option in row.items()}
         wanted = {(group, option) for group in groups(command) for option in options(group)}
         left = {option for _, option in wanted - seen}
-        assert left - {"kd", "soft_ce", "mse_logits"} == set(options("recipe"))
+        assert left - {"kd", "soft_ce", "mse_logits", "custom"} == set(options("recipe"))
 
 
 def test_every_directory_is_a_group_of_both_commands() -> None:
@@ -141,7 +144,7 @@ def test_the_recipe_of_2012_is_that_of_the_paper(composed: Composed) -> None:
     assert data["batch_size"] == 100
 
 
-NAMED = [name for name in options("model") if name not in {"mlp", "mlp_shallow", "torchvision", "custom"}]
+NAMED = [name for name in options("model") if name not in {"mlp", "mlp_shallow", "torchvision", "timm", "custom"}]
 
 
 @pytest.mark.parametrize("name", NAMED)
