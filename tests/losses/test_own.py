@@ -51,7 +51,7 @@ def test_one_network_alone_and_the_arguments() -> None:
 
 def test_at_alpha_zero_nothing_of_it_reaches_the_weights() -> None:
     logits = torch.randn(1, B, C, requires_grad=True)
-    objective = Objective([Span(0, 1)], own(lambda s, t, T: (s * float("nan")).sum()))
+    objective = Objective([Span(0, 1)], own(lambda s, t, degree: (s * float("nan")).sum()))
     terms = objective(logits, torch.zeros(B).long(), torch.randn(1, B, C), torch.ones(1), torch.zeros(1))
     terms.total.sum().backward()
     assert logits.grad is not None
@@ -66,15 +66,15 @@ def test_a_good_one_passes_its_trial() -> None:
     ("function", "said"),
     [
         (lambda s, t: s.sum(), "failed: TypeError"),
-        (lambda s, t, T: 1 / 0, "failed: ZeroDivisionError"),
-        (lambda s, t, T: s.sum(-1), "returned shape (4,)"),
-        (lambda s, t, T: 3.0, "returned float"),
-        (lambda s, t, T: s.sum().long(), "int64"),
-        (lambda s, t, T: t.mean(), "no gradient"),
-        (lambda s, t, T: s.detach().mean(), "no gradient"),
-        (lambda s, t, T: (s - s).sum().log(), "is not finite"),
-        (lambda s, t, T: (s - s).abs().sqrt().sum(), "gradient is not"),
-        (lambda s, t, T: s.data.mul_(2).sum() + s.sum(), "changed the logits"),
+        (lambda s, t, degree: 1 / 0, "failed: ZeroDivisionError"),
+        (lambda s, t, degree: s.sum(-1), "returned shape (4,)"),
+        (lambda s, t, degree: 3.0, "returned float"),
+        (lambda s, t, degree: s.sum().long(), "int64"),
+        (lambda s, t, degree: t.mean(), "no gradient"),
+        (lambda s, t, degree: s.detach().mean(), "no gradient"),
+        (lambda s, t, degree: (s - s).sum().log(), "is not finite"),
+        (lambda s, t, degree: (s - s).abs().sqrt().sum(), "gradient is not"),
+        (lambda s, t, degree: s.data.mul_(2).sum() + s.sum(), "changed the logits"),
     ],
 )
 def test_what_is_no_loss_is_refused(function: Callable[..., Any], said: str) -> None:
