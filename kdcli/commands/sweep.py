@@ -88,6 +88,8 @@ def begin(
 
 
 def _refuse(command: str, flags: Flags) -> None:
+    if command == "import":
+        raise UsageError("kd import takes one file", where="-m", fix="leave -m out, and run it once for each file")
     if command == "evaluate":
         raise UsageError("kd evaluate takes several runs at once", where="-m", fix="use run=[RUN,RUN] without -m")
     if flags.dry_run:
