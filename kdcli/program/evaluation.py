@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ import torch
 from torch import Tensor
 
 from kdcli.build import pick_device
+from kdcli.data.memory import available_bytes
 from kdcli.errors import DivergedError
 from kdcli.json_io import write_json_atomic
+from kdcli.memory import limited_memory
 from kdcli.metrics import confusion_matrix, measure, reliability_bins
 from kdcli.models import count_bytes, count_macs, count_parameters
 from kdcli.portable.read import OnnxNetwork
@@ -70,13 +73,19 @@ def evaluate(plan: Plan, manner: Manner) -> Evaluation:
         measured = []
         for subject, exam in plan.pairs:
             manner.say(f"measuring {subject.place}")
-            latency = _latency(subject, exam, brief=manner.smoke) if plan.config.latency else []
-            measured.append(measure_run(subject, exam, teachers, latency))
+            with _guarded(subject):
+                latency = _latency(subject, exam, brief=manner.smoke) if plan.config.latency else []
+                measured.append(measure_run(subject, exam, teachers, latency))
         classes = list(plan.pairs[0][1].data.dataset.classes)
         result = Evaluation(schema=1, run=str(home.path), classes=classes, runs=measured)
         write_json_atomic(home.path / EVALUATION, result.model_dump(by_alias=True))
         home.set_status("finished")
     return result
+
+
+def _guarded(subject: Asked) -> AbstractContextManager[None]:
+    """A file has been tried on a small batch only: of a large one, a hostile graph might make more than there is."""
+    return nullcontext() if isinstance(subject, Subject) else limited_memory(available_bytes())
 
 
 def measure_run(subject: Asked, exam: Exam, teachers: PastTeachers, latency: list[Latency]) -> EvaluatedRun:
