@@ -67,7 +67,7 @@ def _load(data: bytes, where: str) -> Any:
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as problem:  # of a dozen types: what a broken file makes the reader do is anything
         lines = str(problem).strip().splitlines() or [type(problem).__name__]
-        raise _refused(f"not a file of tensors only: {ascii(lines[0])[1:300]}", where) from problem
+        raise _refused(f"not a file of tensors only: {ascii(lines[0])[1:-1][:300]}", where) from problem
 
 
 def _tensors(value: Any, where: str) -> dict[str, Tensor]:
@@ -79,7 +79,9 @@ def _tensors(value: Any, where: str) -> dict[str, Tensor]:
     if not isinstance(value, Mapping) or not value:
         raise _refused(f"it holds a {type(value).__name__}, not a state_dict", where)
     for name, tensor in value.items():
-        if not isinstance(name, str) or type(tensor) not in (Tensor, nn.Parameter):
+        if not isinstance(name, str):
+            raise _refused(f"{ascii(name)[:80]} is not the name of a tensor: this is no state_dict", where)
+        if type(tensor) not in (Tensor, nn.Parameter):
             raise _refused(
                 f"{ascii(name)[:80]} is a {type(tensor).__name__}, not a tensor: this is no state_dict", where
             )

@@ -141,7 +141,7 @@ def _normalization(config: Import, exam: Exam) -> Normalization:
 def _numbers(key: str, given: Normalizer, channels: int, measured: Sequence[float]) -> tuple[float, ...]:
     if given == "measured":
         return tuple(measured)
-    numbers = (given,) * channels if isinstance(given, float) else tuple(map(float, given))
+    numbers = (given,) * channels if isinstance(given, int | float) else tuple(map(float, given))
     if len(numbers) != channels:
         raise UsageError(
             f"{key} has {len(numbers)} numbers, and an example {channels} channels or columns",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import runpy
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,8 @@ def test_the_examples_run_as_they_stand(
 ) -> None:
     pytest.importorskip("onnxscript")
     monkeypatch.chdir(tmp_path)
+    for name in ("nets", "losses", "shapes"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     for kind, block in BLOCKS:
         follow(kind, block)
     assert len(list(Path("digits").rglob("*.png"))) == 800
