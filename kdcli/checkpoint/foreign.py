@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -40,10 +41,10 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
         if data[:4] == b"PK\x03\x04":
             _check_archive(data, where)
             return _tensors(_load(data, where), where)
+        if data[8:9] == b"{":  # behind the length of a safetensors header, which may be anything
+            return _tensors(parse_tensors(data, where), where)
         if data[:1] == b"\x80":
             return _tensors(_load(data, where), where)
-        if data[8:9] == b"{":
-            return _tensors(parse_tensors(data, where), where)
     raise _refused("neither a .pt file of torch.save nor a safetensors file", where)
 
 
@@ -66,8 +67,10 @@ def _load(data: bytes, where: str) -> Any:
             warnings.simplefilter("ignore")
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as problem:  # of a dozen types: what a broken file makes the reader do is anything
-        lines = str(problem).strip().splitlines() or [type(problem).__name__]
-        raise _refused(f"not a file of tensors only: {ascii(lines[0])[1:-1][:300]}", where) from problem
+        # torch's own message advises to load the file without these limits.
+        asked = re.search(r"(?:GLOBAL|global|type) ([A-Za-z_][\w.]*\.\w+)", str(problem))
+        such = f", such as {asked[1][:100]}" if asked else ""
+        raise _refused(f"damaged, or not a file of tensors only{such}", where) from problem
 
 
 def _tensors(value: Any, where: str) -> dict[str, Tensor]:

@@ -50,7 +50,9 @@ class Portable(nn.Module):
 
     def forward(self, raw: Tensor) -> Tensor:
         """Logits ``(N, C)``, float32; the same operations as those of ``Normalization``."""
-        said = [network(self._normalised(raw, number)).float() for number, network in enumerate(self.networks)]
+        said: list[Tensor] = [
+            network(self._normalised(raw, number)).float() for number, network in enumerate(self.networks)
+        ]
         if len(said) == 1:
             return said[0]
         members = torch.stack(said)
