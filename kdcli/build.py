@@ -258,7 +258,14 @@ def build_bank(configs: Sequence[Training], loaded: Data) -> Bank:
     nets = [build_network(config.model, loaded.dataset, config.seed) for config in configs]
     _check_batch_norm(nets[0], configs[0].batch_size, len(loaded.transfer))
     seeds = [mix_seed(_DROPOUT, config.seed) for config in configs]
-    return make_bank(nets, seeds, loaded.labels.device, compiled=configs[0].compile, ranks=current())
+    return make_bank(
+        nets,
+        seeds,
+        loaded.labels.device,
+        compiled=configs[0].compile,
+        mixed=configs[0].precision == "bf16",
+        ranks=current(),
+    )
 
 
 def _check_batch_norm(net: nn.Module, batch_size: int, examples: int) -> None:

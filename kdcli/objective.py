@@ -12,23 +12,26 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from kdcli.losses import GRADED_SOFT_LOSSES, SOFT_LOSSES, EnsembleMean, combine_members, cross_entropy
-from kdcli.losses.graded import Graded, differentiable
+from kdcli.losses import GRADED_SOFT_LOSSES, EnsembleMean, combine_members
+from kdcli.losses.graded import Graded, of_mean
 from kdcli.losses.hard import graded_hard
-from kdcli.losses.inputs import Inputs, cast, prepare
+from kdcli.losses.inputs import Inputs, cast, compute_dtype
 from kdcli.losses.own import OwnLoss
+from kdcli.losses.softmax import arranged, class_dim
 
 
 @dataclass(frozen=True)
 class LossTerms:
     """The terms of each network's loss, shape ``(K,)``; None where no network of the cohort has that term.
 
-    The gradient is that of the total.
+    Attributes:
+        gradient: Of the sum of all totals with respect to the logits, ``(K, B, C)``.
     """
 
     total: Tensor
     hard: Tensor | None
     soft: Tensor | None
+    gradient: Tensor
 
 
 @dataclass(frozen=True)
@@ -85,27 +88,31 @@ class Objective:
             temperature: Shape ``(K,)``.
             alpha: Weight of the soft term, shape ``(K,)``.
         """
-        if not self.uses_teacher:
-            hard = cross_entropy(logits, labels, self._smoothing(logits.device))
-            return LossTerms(hard, hard, None)
+        dim = class_dim(logits)
+        student = arranged(cast(logits.detach(), compute_dtype(logits)), dim)
+        hard = graded_hard(student, labels, self._smoothing(logits.device), dim) if self.uses_labels else None
+        soft = self._soft(student, teacher_logits, temperature, dim) if self.uses_teacher else None
+        total = self._total(hard, soft, cast(alpha, student.dtype))
+        gradient = of_mean(logits, total.gradient, dim)
+        return LossTerms(total.value, hard and hard.value, soft and soft.value, gradient)
+
+    def _soft(self, student: Tensor, teacher_logits: Tensor | None, temperature: Tensor, dim: int) -> Graded:
         assert teacher_logits is not None
         assert self.soft_loss is not None
         teacher = combine_members(teacher_logits, temperature, self.ensemble)
-        if not self.uses_labels:
-            soft_loss = self.soft_loss if isinstance(self.soft_loss, OwnLoss) else SOFT_LOSSES[self.soft_loss]
-            soft = soft_loss(logits, teacher, temperature)
-            return LossTerms(soft, None, soft)
-        return self._both(logits, labels, prepare(logits, teacher, temperature), alpha)
+        teacher = arranged(cast(teacher, student.dtype), dim)
+        inputs = Inputs(student, teacher, cast(temperature, student.dtype), dim)
+        if isinstance(self.soft_loss, OwnLoss):
+            return self.soft_loss.graded(inputs)
+        return GRADED_SOFT_LOSSES[self.soft_loss](inputs)
 
-    def _both(self, logits: Tensor, labels: Tensor, inputs: Inputs, alpha: Tensor) -> LossTerms:
-        assert self.soft_loss is not None
-        hard = graded_hard(inputs.student, labels, self._smoothing(logits.device), inputs.dim)
-        own = self.soft_loss if isinstance(self.soft_loss, OwnLoss) else None
-        soft = own.graded(inputs) if own else GRADED_SOFT_LOSSES[str(self.soft_loss)](inputs)
-        weight = cast(alpha, inputs.student.dtype)
-        total = self._mix(hard.value, soft.value, weight)
-        gradient = self._mix(hard.gradient, soft.gradient, weight.view(-1, 1, 1))
-        return LossTerms(differentiable(logits, Graded(total, gradient), inputs.dim), hard.value, soft.value)
+    def _total(self, hard: Graded | None, soft: Graded | None, alpha: Tensor) -> Graded:
+        if hard is None or soft is None:
+            only = soft if hard is None else hard
+            assert only is not None
+            return only
+        values = self._mix(hard.value, soft.value, alpha)
+        return Graded(values, self._mix(hard.gradient, soft.gradient, alpha.view(-1, 1, 1)))
 
     def _mix(self, hard: Tensor, soft: Tensor, alpha: Tensor) -> Tensor:
         """``(1 - alpha) * hard + alpha * soft``, of values or of gradients."""

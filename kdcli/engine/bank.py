@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from kdcli.engine.flat import FlatMlp
 from kdcli.engine.noise import draws_global_noise, global_noise_from, no_global_noise
 from kdcli.engine.ranks import ALONE, Ranks
 from kdcli.engine.whole import act_on_whole, stacked
@@ -49,6 +50,9 @@ class Bank(Protocol):
     def logits(self, inputs: Tensor, *, own: bool = False) -> Tensor:
         """Logits ``(K, B, C)`` for ``inputs`` of shape ``(B, ...)``, or ``(K, B, ...)`` where ``own`` is true."""
 
+    def backward(self, logits: Tensor, gradient: Tensor) -> None:
+        """Give the parameters their gradients, from that of the last ``logits``."""
+
     def train(self, mode: bool) -> None:
         """Set all networks to training or to evaluation."""
 
@@ -69,7 +73,13 @@ class Bank(Protocol):
 
 
 def make_bank(
-    nets: Sequence[nn.Module], seeds: Sequence[int], device: torch.device, *, compiled: bool, ranks: Ranks = ALONE
+    nets: Sequence[nn.Module],
+    seeds: Sequence[int],
+    device: torch.device,
+    *,
+    compiled: bool,
+    mixed: bool = False,
+    ranks: Ranks = ALONE,
 ) -> Bank:
     """Put networks of one architecture together; each draws its dropout from its own generator.
 
@@ -78,6 +88,7 @@ def make_bank(
         seeds: One seed for each network's generator.
         device: Where they train.
         compiled: Whether to pass the forward pass through torch.compile.
+        mixed: Whether the forward pass runs under autocast.
         ranks: The processes, each of which has some rows of every batch.
 
     Raises:
@@ -90,7 +101,7 @@ def make_bank(
         return StackedBank(stacked(mlps, ranks).to(device), generators, compiled=compiled)
     noise = [_noise_around(net, generator, ranks) for net, generator in zip(moved, generators, strict=True)]
     parted = [act_on_whole(net, generator, ranks) for net, generator in zip(moved, generators, strict=True)]
-    return InTurnBank(parted, generators, noise, compiled=compiled)
+    return InTurnBank(parted, generators, noise, compiled=compiled, mixed=mixed)
 
 
 def _noise_around(
@@ -122,6 +133,10 @@ class StackedBank:
         """See Bank."""
         result: Tensor = self._forward(inputs, own=own)
         return result
+
+    def backward(self, logits: Tensor, gradient: Tensor) -> None:
+        """See Bank."""
+        logits.backward(gradient)
 
     def train(self, mode: bool) -> None:
         """See Bank."""
@@ -158,6 +173,7 @@ class InTurnBank:
         noise: Sequence[Callable[[], AbstractContextManager[None]]],
         *,
         compiled: bool,
+        mixed: bool,
     ) -> None:
         self.size = len(nets)
         self.generators = generators
@@ -165,13 +181,27 @@ class InTurnBank:
         for net, generator in zip(nets, generators, strict=True):
             set_generator(net, generator)
         self._noise = noise
+        flat = not (compiled or mixed) and all(FlatMlp.fits(net) for net in nets)
+        self._flat = [FlatMlp(net) for net in nets if flat and isinstance(net, Mlp)]
         self._forwards = [torch.compile(net) if compiled else net for net in nets]
+        self._bounded = [net for net in nets if isinstance(net, Mlp) and net.architecture.max_norm_squared is not None]
 
     def logits(self, inputs: Tensor, *, own: bool = False) -> Tensor:
         """See Bank."""
-        return torch.stack([self._one(member, inputs[member] if own else inputs) for member in range(self.size)])
+        every = [self._one(member, inputs[member] if own else inputs) for member in range(self.size)]
+        return every[0].unsqueeze(0) if self.size == 1 else torch.stack(every)
+
+    def backward(self, logits: Tensor, gradient: Tensor) -> None:
+        """See Bank."""
+        if self._flat:
+            for flat, own in zip(self._flat, gradient.unbind(), strict=True):
+                flat.backward(own)
+        else:
+            logits.backward(gradient)
 
     def _one(self, member: int, inputs: Tensor) -> Tensor:
+        if self._flat and self._nets[member].training:
+            return self._flat[member].logits(inputs)
         with self._noise[member]():
             result: Tensor = self._forwards[member](inputs)
         return result
@@ -183,6 +213,8 @@ class InTurnBank:
 
     def parameters(self) -> list[Parameters]:
         """See Bank."""
+        if self._flat:
+            return [Parameters((member,), (flat.leaf,)) for member, flat in enumerate(self._flat)]
         return [
             Parameters((member,), tuple(p for p in net.parameters() if p.requires_grad))
             for member, net in enumerate(self._nets)
@@ -202,6 +234,5 @@ class InTurnBank:
 
     def constrain(self) -> None:
         """See Bank."""
-        for net in self._nets:
-            if isinstance(net, Mlp):
-                net.constrain()
+        for net in self._bounded:
+            net.constrain()

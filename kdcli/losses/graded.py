@@ -37,11 +37,15 @@ def differentiable(student_logits: Tensor, loss: Graded, dim: int) -> Tensor:
         loss: Computed from these logits.
         dim: Where its gradient has the classes: see :func:`kdcli.losses.softmax.class_dim`.
     """
-    gradient = loss.gradient / student_logits.shape[-2]
-    if dim == -2:
-        gradient = gradient.transpose(-1, -2)
+    gradient = of_mean(student_logits, loss.gradient, dim)
     result: Tensor = _ClosedForm.apply(student_logits, loss.value, gradient)  # type: ignore[no-untyped-call]
     return result
+
+
+def of_mean(student_logits: Tensor, gradient: Tensor, dim: int) -> Tensor:
+    """The gradient of a mean over the batch from that of the sum, with the shape and precision of the logits."""
+    mean = gradient / student_logits.shape[-2]
+    return cast(mean if dim == -1 else mean.transpose(-1, -2), student_logits.dtype)
 
 
 def soft_loss(
@@ -62,14 +66,13 @@ class _ClosedForm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, student_logits: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
         ctx.save_for_backward(gradient)
-        ctx.dtype = student_logits.dtype
         return value
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None]:
         _refuse_second_derivative()
         (gradient,) = ctx.saved_tensors
-        return cast(gradient * grad_output[..., None, None], ctx.dtype), None, None
+        return cast(gradient * grad_output[..., None, None], gradient.dtype), None, None
 
 
 def _refuse_second_derivative() -> None:

@@ -20,7 +20,7 @@ def terms(total: list[float], hard: list[float] | None = None, soft: list[float]
     def tensor(values: list[float] | None) -> Tensor | None:
         return None if values is None else torch.tensor(values)
 
-    return LossTerms(torch.tensor(total), tensor(hard), tensor(soft))
+    return LossTerms(torch.tensor(total), tensor(hard), tensor(soft), torch.zeros(0))
 
 
 def test_means_weigh_the_steps_by_their_examples() -> None:
@@ -59,7 +59,7 @@ def test_a_number_that_is_not_finite_blocks_its_network_alone(value: float, colu
     assert meters.blocked.tolist() == [0.0, 0.0]
     columns = [torch.ones(2) for _ in range(4)]
     columns[column][1] = value
-    meters.record(1, LossTerms(columns[TOTAL], columns[HARD], columns[SOFT]), columns[NORM])
+    meters.record(1, LossTerms(columns[TOTAL], columns[HARD], columns[SOFT], torch.zeros(0)), columns[NORM])
     meters.record(2, fine, torch.ones(2))
     assert meters.blocked.tolist() == [0.0, 1.0]
     assert meters.first_bad(0) is None
@@ -89,6 +89,6 @@ def test_reset_forgets_the_log_and_blocks_those_that_have_stopped() -> None:
 def test_the_log_holds_no_graph() -> None:
     meters = Meters(1, 1, CPU)
     total = torch.ones(1, requires_grad=True) * 2
-    meters.record(0, LossTerms(total, None, total), torch.ones(1))
+    meters.record(0, LossTerms(total, None, total, torch.zeros(0)), torch.ones(1))
     assert not meters.log.requires_grad
     assert not meters.blocked.requires_grad

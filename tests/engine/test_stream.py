@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from kdcli.data.views import Crop, Flip, Identity, Shift, View
+from kdcli.engine import stream as stream_module
 from kdcli.engine.stream import Batch, Stream
 
 
@@ -82,13 +83,17 @@ def test_an_epoch_shows_every_example_once_with_its_own_label(world: Any) -> Non
     assert torch.equal(found.labels, world.split.labels[position])
 
 
-def test_an_epoch_can_begin_at_any_step(image_world: Any) -> None:
-    stream = image_world.stream(view=Shift(2), batch_size=10)
+@pytest.mark.parametrize("together", [1, 2, 4, 100])
+def test_an_epoch_can_begin_at_any_step(image_world: Any, monkeypatch: pytest.MonkeyPatch, together: int) -> None:
+    monkeypatch.setattr(stream_module, "TOGETHER_NUMBERS", together * 10 * image_world.split.inputs[0].numel())
+    listener = Listener()
+    stream = image_world.stream(view=Shift(2), batch_size=10, targets=listener)
     whole = list(stream.epoch(1))
     for first_step in range(6):
         rest = list(stream.epoch(1, first_step))
         assert len(rest) == len(whole) - first_step
         assert all(same(*pair) for pair in zip(rest, whole[first_step:], strict=True))
+    assert {len(raw) for _, _, raw in listener.asked} <= {10 * together, 56 % (10 * together)}
 
 
 @each_view
@@ -97,13 +102,13 @@ def test_student_and_teacher_see_the_same_view(image_world: Any, view: View) -> 
     stream = image_world.stream(view=view, targets=listener, indices=[torch.arange(10, 50)])
     shown = list(stream.epoch(0))
     views = view.draw(0, 0, 76)
-    for batch, (positions, chosen, raw) in zip(shown, listener.asked, strict=True):
-        assert torch.equal(image_world.normalization(raw), batch.inputs)
-        examples = positions + 10
-        assert torch.equal(chosen, views[examples])
-        assert torch.equal(raw, view.apply(image_world.split.inputs[examples], chosen))
-        assert torch.equal(batch.labels, image_world.split.labels[examples])
-        assert batch.teacher_logits is not None
+    positions, chosen, raw = (torch.cat(parts) for parts in zip(*listener.asked, strict=True))
+    examples = positions + 10
+    assert torch.equal(chosen, views[examples])
+    assert torch.equal(raw, view.apply(image_world.split.inputs[examples], chosen))
+    assert torch.equal(torch.cat([batch.inputs for batch in shown]), image_world.normalization(raw))
+    assert torch.equal(torch.cat([batch.labels for batch in shown]), image_world.split.labels[examples])
+    assert all(batch.teacher_logits is not None for batch in shown)
     assert any(bool(chosen.any()) for _, chosen, _ in listener.asked) or isinstance(view, Identity)
 
 

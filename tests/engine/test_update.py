@@ -127,7 +127,8 @@ def bank_of(count: int) -> Bank:
 
 def backward(bank: Bank, factor: float = 1.0) -> None:
     inputs = torch.randn(6, 3, generator=torch.Generator().manual_seed(5))
-    (bank.logits(inputs).square().mean((1, 2)).sum() * factor).backward()
+    logits = bank.logits(inputs)
+    bank.backward(logits, factor * 2 * logits.detach() / logits[0].numel())  # of the mean square
 
 
 def states(bank: Bank) -> list[dict[str, Tensor]]:
