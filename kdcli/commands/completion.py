@@ -17,7 +17,7 @@ from kdcli.commands.nearest import did_you_mean
 from kdcli.commands.run_entries import FILTERS, KINDS, ORDERS, STATUSES
 from kdcli.errors import UsageError
 
-_RUN_KEYS = {"teacher": ("train-teacher",), "run": ("train-teacher", "distill-student")}
+_RUN_KEYS = {"teacher": ("train-teacher", "import"), "run": ("train-teacher", "distill-student", "import")}
 _RESUMABLE = ("train-teacher", "distill-student", "sweeps", "search")
 _SEARCHABLE = ("train-teacher", "distill-student")
 _OUTPUTS = Path("outputs")
@@ -169,6 +169,8 @@ def _arguments(command: str) -> Iterable[str]:
             return options("study")
         case "resume":
             return ["latest", *runs(_RESUMABLE)]
+        case "export":
+            return ["latest", *runs(_RUN_KEYS["run"]), "format=onnx", "format=torch", "int8=true", "file="]
     return []
 
 

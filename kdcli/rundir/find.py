@@ -14,6 +14,9 @@ from kdcli.rundir.run import RECORD, RunDir
 Purpose = Literal["teacher", "run", "resume"]
 
 TRAININGS = ("train-teacher", "distill-student")
+IMPORTS = "import"
+NETWORKS = (*TRAININGS, IMPORTS)
+"""The commands whose runs hold networks."""
 _RESUMABLE = (*TRAININGS, SWEEPS, SEARCHES, STUDIES)
 _LATEST = {"teacher": "finished train-teacher", "run": "finished training", "resume": "run that can go on"}
 _SHOWN = 5
@@ -39,7 +42,7 @@ def resolve_run(text: str, *, root: Path, purpose: Purpose, smoke: bool) -> RunD
     if text == "latest":
         return _latest(root, purpose, smoke=smoke)
     run = _at_path(text, purpose, smoke=smoke) or _named(text, root, purpose, smoke=smoke)
-    if purpose != "run" and run.record.command not in (TRAININGS if purpose == "teacher" else _RESUMABLE):
+    if purpose != "run" and run.record.command not in (NETWORKS if purpose == "teacher" else _RESUMABLE):
         raise UsageError(
             f"a {run.record.command!a} cannot be used here", where=f"{purpose}={text}", fix=_first_step(purpose, smoke)
         )

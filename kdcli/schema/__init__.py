@@ -6,17 +6,28 @@ from collections.abc import Mapping
 from typing import Any
 
 from kdcli.errors import KDError, UsageError
-from kdcli.schema.commands import Config, DistillStudent, Evaluate, Training, TrainTeacher
+from kdcli.schema.commands import Config, DistillStudent, Evaluate, Import, Training, TrainTeacher
 from kdcli.schema.convert import convert
 from kdcli.schema.rules import check_rules
 
-COMMANDS: Mapping[str, type[TrainTeacher] | type[DistillStudent] | type[Evaluate]] = {
+COMMANDS: Mapping[str, type[TrainTeacher] | type[DistillStudent] | type[Evaluate] | type[Import]] = {
     "train-teacher": TrainTeacher,
     "distill-student": DistillStudent,
     "evaluate": Evaluate,
+    "import": Import,
 }
 
-__all__ = ["COMMANDS", "Config", "DistillStudent", "Evaluate", "TrainTeacher", "Training", "convert", "parse_config"]
+__all__ = [
+    "COMMANDS",
+    "Config",
+    "DistillStudent",
+    "Evaluate",
+    "Import",
+    "TrainTeacher",
+    "Training",
+    "convert",
+    "parse_config",
+]
 
 
 def parse_config(
@@ -25,7 +36,7 @@ def parse_config(
     """Convert a composed configuration strictly and check what concerns several keys at once.
 
     Args:
-        command: ``train-teacher``, ``distill-student`` or ``evaluate``.
+        command: ``train-teacher``, ``distill-student``, ``evaluate`` or ``import``.
         data: Plain mappings, lists and scalars.
         error: What to raise; a configuration read from a run is a CheckpointError.
         where: The file the data come from, if any.

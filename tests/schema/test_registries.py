@@ -50,7 +50,7 @@ def test_means_are_those_of_the_losses() -> None:
 
 
 def test_commands_are_those_with_a_configuration() -> None:
-    assert sorted(COMMANDS) == ["distill-student", "evaluate", "train-teacher"]
+    assert sorted(COMMANDS) == ["distill-student", "evaluate", "import", "train-teacher"]
 
 
 def sections(found: type[Section] = Section) -> list[type[Section]]:
