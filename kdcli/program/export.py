@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kdcli import __version__
 from kdcli.disk import make_directory, remove_leftovers, write_atomic
-from kdcli.errors import CheckpointError, MachineError
+from kdcli.errors import CheckpointError, MachineError, UsageError
 from kdcli.json_io import write_json_atomic
 from kdcli.models import count_parameters
 from kdcli.portable import quantise, read, written
