@@ -23,6 +23,7 @@ _PACKAGES = {
     "tracker=wandb": "wandb",
     "model=timm": "timm",
 }
+_INDENTED = re.compile(r" {4,}(kd |torchrun |eval |\.venv/|python)")
 PLACEHOLDERS = ("RUN", "SWEEP", "SEARCH", "TEACHER", "STUDENT", "FILE", "DIR", "HOST", "COMMAND")
 """What stands for a name of the reader's own."""
 
@@ -60,7 +61,8 @@ class Line:
             return "a download"
         if re.search(r"output_dir=/", text):
             return "a place of the reader's"
-        return next((f"needs {package}" for word, package in _PACKAGES.items() if word in self.words and _lacks(package)), "")
+        needed = (package for word, package in _PACKAGES.items() if word in self.words)
+        return next((f"needs {package}" for package in needed if _lacks(package)), "")
 
 
 def _lacks(package: str) -> bool:
@@ -87,9 +89,7 @@ def _shell_lines(text: str) -> Iterator[str]:
     for line in re.sub(r"\\\n\s*", " ", text).splitlines():
         if line.startswith("```"):
             fence = None if fence is not None else line.removeprefix("```")
-        elif fence in _SHELL:
-            yield line.strip()
-        elif fence is None and line.startswith("    ") and re.match(r"\s+(kd |torchrun |eval |\.venv/|python)", line):
+        elif fence in _SHELL or (fence is None and _INDENTED.match(line)):
             yield line.strip()
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
+import shlex
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -27,27 +25,16 @@ from kdcli.commands.conf_files import conf_dir, options
 from kdcli.commands.flags import parse_line
 from kdcli.commands.hydra_app import prepare
 from kdcli.commands.request import Request
-from kdcli.errors import KDError
+from tests.docs import shell
 
 pytestmark = pytest.mark.xdist_group("docs")
 
 
-def _shell() -> ModuleType:
-    """The neighbour, which importlib's mode of pytest does not put on the path."""
-    spec = importlib.util.spec_from_file_location("docs_shell", Path(__file__).with_name("shell.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["docs_shell"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-shell = _shell()
 LINES = list({line.words: line for page in shell.PAGES for line in shell.lines_of(page)}.values())
-FLOOR = 170
+FLOOR = 140
 """Lines that must at least be found: a block that is no longer read would otherwise pass unseen."""
 LAUNCHER = ("hydra/launcher=", "hydra.launcher.")
-NO_RUN = re.compile(r"there is no|no (such |finished )?(run|training|teacher)|nothing (to|that can)|not there")
+NO_RUN = re.compile(r"there is no run|there is no finished|nothing to |0 runs in|no run")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -125,7 +112,7 @@ def _run(words: tuple[str, ...], more: list[str], capsys: pytest.CaptureFixture[
     """Run a line that reads: it is right, or all that is wrong is that the run is not there."""
     code = main([*words, *more])
     said = capsys.readouterr().err
-    assert code == 0 or (code == 2 and NO_RUN.search(said)), said
+    assert code == 0 or (code == 2 and words[0] != "study" and NO_RUN.search(said)), said
 
 
 @pytest.mark.parametrize("page", shell.PAGES, ids=lambda page: str(page.relative_to(shell.ROOT)))
@@ -135,9 +122,30 @@ def test_every_line_of_a_page_is_a_command(page: Path, capsys: pytest.CaptureFix
         if line.page == name:
             try:
                 _check(line.words, capsys)
-            except (KDError, AssertionError, Exception) as problem:
+            except Exception as problem:
                 wrong.append(f"{line}\n    {type(problem).__name__}: {problem}")
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("distill-student teacher=latest temprature=4", "temprature"),
+        ("distill-student teacher=latest -m alpha=0.5,1.5 temperature=0,1", "temperature"),
+        ("train-teacher --epochs=3", "--epochs"),
+        ("train-techer", "train-techer"),
+        ("search distill-student teacher=latest 'alpha=interval(-1,1)'", "alpha"),
+        ("data show dataset=mnits", "mnits"),
+        ("study hinton2015/no_fours", "no_fours"),
+        ("study hinton2015/no_threes omits=[5]", "omits"),
+        ("runs colour=red", "colour"),
+        ("compare --last 2 --format pdf", "pdf"),
+        ("verify --last 2", "--last"),
+    ],
+)
+def test_a_wrong_line_is_found(words: str, named: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(Exception, match=named):
+        _check(tuple(shlex.split(words)), capsys)
 
 
 def test_the_lines_were_found(capsys: pytest.CaptureFixture[str]) -> None:
