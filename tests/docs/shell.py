@@ -22,6 +22,10 @@ _PACKAGES = {
     "tracker=mlflow": "mlflow",
     "tracker=wandb": "wandb",
     "model=timm": "timm",
+    "model=selection": "sklearn",
+    "search": "optuna",
+    "export": "onnxscript",
+    "run=model.onnx": "onnxscript",
 }
 _INDENTED = re.compile(r" {4,}(kd |torchrun |eval |\.venv/|python)")
 PLACEHOLDERS = ("RUN", "SWEEP", "SEARCH", "TEACHER", "STUDENT", "FILE", "DIR", "HOST", "COMMAND")
