@@ -16,7 +16,7 @@ LAYERS = (
     {"metrics", "losses", "models", "data", "selection", "specialists", "synthetic"},
     {"teachers", "objective", "targets"},
     {"engine"},
-    {"build", "checkpoint", "rundir", "trained"},
+    {"build", "build_specialists", "checkpoint", "rundir", "trained"},
     {"report"},
     {"program"},
     {"studies"},

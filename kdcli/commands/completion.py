@@ -16,8 +16,9 @@ from kdcli.commands.flags import CHOICES, HYDRA, OWN, SHORT, Flags
 from kdcli.commands.nearest import did_you_mean
 from kdcli.errors import UsageError
 
-_RUN_KEYS = {"teacher": ("train-teacher",), "run": ("train-teacher", "distill-student")}
-_RESUMABLE = ("train-teacher", "distill-student", "sweeps", "search")
+_TRAININGS = ("train-teacher", "distill-student", "train-specialists")
+_RUN_KEYS = {"teacher": ("train-teacher",), "run": _TRAININGS}
+_RESUMABLE = (*_TRAININGS, "sweeps", "search")
 _SEARCHABLE = ("train-teacher", "distill-student")
 _MOST_RUNS = 50
 

@@ -5,7 +5,7 @@ Shapes: K networks, M teachers, B examples, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Protocol
@@ -31,8 +31,8 @@ class Targets(Protocol):
 class Batch:
     """One step's data.
 
-    ``inputs`` are normalised, ``(B, ...)``; where every network has examples of its own (``own``), ``(K, B, ...)``
-    and the labels ``(K, B)``. ``teacher_logits`` are ``(M, B, C)``.
+    ``inputs`` are normalised, ``(B, ...)``, and ``teacher_logits`` ``(M, B, C)``; where every network has examples of
+    its own (``own``), ``(K, B, ...)`` and ``(M, K, B, C)``, and the labels ``(K, B)``.
     """
 
     inputs: Tensor
@@ -56,6 +56,7 @@ class Stream:
         targets: The teacher's answers, if there is one.
         epoch_examples: How many examples make an epoch, where it is not all of them: another draw each time.
         ranks: The processes that share every batch; the sizes here are of whole batches.
+        redraw: Gives the indices of an epoch, as many as ``indices``, where they are not the same in all of them.
     """
 
     source: Source
@@ -68,6 +69,7 @@ class Stream:
     targets: Targets | None = None
     epoch_examples: int | None = None
     ranks: Ranks = ALONE
+    redraw: Callable[[int], Sequence[Tensor]] | None = None
 
     @property
     def num_examples(self) -> int:
@@ -88,7 +90,8 @@ class Stream:
         views = self.view.draw(self.data_seed, epoch, len(self.source)).to(self.labels.device)
         steps = batches(order, self.batch_size)[first_step:]
         parts = [self.ranks.own(positions) for positions in steps]
-        examples = [self._examples(positions) for positions in parts]
+        indices = self.indices if self.redraw is None else self.redraw(epoch)
+        examples = [_examples(indices, positions) for positions in parts]
         sizes, every = [len(each) for each in examples], torch.cat(examples)
         with closing(self.source.batches(examples)) as raws:
             told = zip(steps, parts, self.labels[every].split(sizes), views[every].split(sizes), raws, strict=True)
@@ -96,16 +99,18 @@ class Stream:
                 self.ranks.begin(len(step))
                 yield self._batch(positions, labels, shown, raw)
 
-    def _examples(self, positions: Tensor) -> Tensor:
-        """Those of every network, one network after another."""
-        chosen = [indices[positions] for indices in self.indices]
-        return chosen[0] if len(chosen) == 1 else torch.cat(chosen)
-
     def _batch(self, positions: Tensor, labels: Tensor, views: Tensor, raw: Tensor) -> Batch:
         raw = self.view.apply(raw, views)
         inputs = self.normalization(raw)
+        teacher = None if self.targets is None else self.targets.logits(positions, views, raw)
         if len(self.indices) == 1:
-            teacher = None if self.targets is None else self.targets.logits(positions, views, raw)
             return Batch(inputs, labels, teacher)
         shape = (len(self.indices), len(positions))
-        return Batch(inputs.view(*shape, *inputs.shape[1:]), labels.view(shape), None, own=True)
+        told = None if teacher is None else teacher.unflatten(1, shape)
+        return Batch(inputs.view(*shape, *inputs.shape[1:]), labels.view(shape), told, own=True)
+
+
+def _examples(indices: Sequence[Tensor], positions: Tensor) -> Tensor:
+    """Those of every network, one network after another."""
+    chosen = [each[positions] for each in indices]
+    return chosen[0] if len(chosen) == 1 else torch.cat(chosen)

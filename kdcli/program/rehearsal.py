@@ -7,21 +7,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kdcli.build import Data, build_fit, member_indices
+from kdcli.build import Data, member_indices
 from kdcli.data.order import batches
 from kdcli.engine.bank import Bank
 from kdcli.engine.ranks import ALONE, among
 from kdcli.engine.results import EpochResult, Stopped
 from kdcli.errors import DivergedError
 from kdcli.program.finish import count_parameters
+from kdcli.program.fits import make_fit
 from kdcli.program.run import Manner
 from kdcli.program.slots import baseline_config, for_smoke, member_configs
+from kdcli.program.specialists import COMMAND as SPECIALISTS
+from kdcli.program.specialists import open_faculty
 from kdcli.program.student import COMMAND as DISTILL
-from kdcli.program.student import Classroom, open_classroom, together
+from kdcli.program.student import open_classroom, together
 from kdcli.program.teacher import COMMAND as TRAIN
 from kdcli.program.teacher import prepare
+from kdcli.program.teaching import LoadedTeacher
 from kdcli.rundir import RunDir
-from kdcli.schema import DistillStudent, Training, TrainTeacher
+from kdcli.schema import DistillStudent, Training, TrainSpecialists, TrainTeacher
 from kdcli.schema.commands import Targets
 from kdcli.schema.model import model_label
 from kdcli.teachers import Teacher
@@ -66,16 +70,35 @@ def rehearse_student(config: DistillStudent, teacher_runs: Sequence[RunDir], man
     cohort = together(config, baseline)
     room = open_classroom(cohort, teacher_runs, manner)
     _try_batch(cohort, room.data, room.bank, room.teacher.teacher)
-    networks = [*_members(room), _network("student", config, room.bank)]
+    networks = [*_members("teacher", room.teacher), _network("student", config, room.bank)]
     if baseline is not None:
         networks.append(_network("baseline", config, room.bank) + (" (by itself)" if len(cohort) == 1 else ""))
     return _plan(config, networks, room.data, len(room.data.transfer), Path(config.output_dir) / DISTILL)
 
 
-def _members(room: Classroom) -> list[str]:
-    pairs = zip(room.teacher.members, room.teacher.teacher.networks, strict=True)
+@among(ALONE)
+def rehearse_specialists(config: TrainSpecialists, generalist: RunDir, manner: Manner) -> Rehearsal:
+    """What ``kd train-specialists`` would do."""
+    config = for_smoke(config) if manner.smoke else config
+    faculty = open_faculty(config, generalist, manner)
+    data, configs = faculty.data, faculty.configs
+    _try(
+        configs,
+        replace(data, val=data.val[:_VALIDATION]),
+        faculty.bank,
+        faculty.generalist.teacher,
+        max(2, config.batch_size),
+    )
+    names = [f"special {k}" for k in range(len(faculty.sets))] + ["baseline"] * config.baseline
+    networks = _members("general", faculty.generalist)
+    networks += [_network(name, each, faculty.bank) for name, each in zip(names, configs, strict=True)]
+    return _plan(configs[0], networks, data, len(data.transfer), Path(config.output_dir) / SPECIALISTS)
+
+
+def _members(name: str, teacher: LoadedTeacher) -> list[str]:
+    pairs = zip(teacher.members, teacher.teacher.networks, strict=True)
     return [
-        f"teacher   {model_label(member.card.model)}, {sum(p.numel() for p in network.parameters()):,} parameters, "
+        f"{name:<9} {model_label(member.card.model)}, {sum(p.numel() for p in network.parameters()):,} parameters, "
         f"from {member.run}"
         for member, network in pairs
     ]
@@ -106,9 +129,16 @@ def _try_batch(configs: Sequence[Training], data: Data, bank: Bank, teacher: Tea
     """
     # Members that part the examples among themselves need as many batches as they are.
     one = replace(data, transfer=data.transfer[: configs[0].batch_size * len(configs)], val=data.val[:_VALIDATION])
+    _try(configs, one, bank, teacher, None)
+
+
+def _try(
+    configs: Sequence[Training], data: Data, bank: Bank, teacher: Teacher | None, epoch_examples: int | None
+) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         brief = [_brief(config, scratch) for config in configs]
-        results = [event for event in build_fit(brief, one, bank, teacher).events() if isinstance(event, EpochResult)]
+        fit = make_fit(brief, data, bank, teacher, epoch_examples=epoch_examples)
+        results = [event for event in fit.events() if isinstance(event, EpochResult)]
     if any(isinstance(member, Stopped) for member in results[-1].members):
         raise DivergedError("the very first batch gives a loss that is not finite", fix="lower optimizer.lr")
 

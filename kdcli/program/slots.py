@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from kdcli.rundir import RunDir
-from kdcli.rundir.find import TRAININGS
-from kdcli.schema import DistillStudent, Training, TrainTeacher
+from kdcli.rundir.find import SPECIALIST, TRAININGS
+from kdcli.schema import Course, DistillStudent, Training, TrainTeacher
 from kdcli.schema.data import Transfer
 from kdcli.schema.method import AlphaSchedule, Constant, Loss, TemperatureSchedule
 
@@ -47,7 +47,7 @@ class Program:
         return self.slots[0].run.checkpoints if self.alone else self.cohort
 
 
-T = TypeVar("T", bound=Training)
+T = TypeVar("T", bound=Course)
 
 
 def for_smoke(config: T) -> T:
@@ -94,7 +94,7 @@ def _with_labels(config: Training) -> Transfer:
 def home_of(run: RunDir) -> Path:
     """The directory to resume a run by: a job's sweep, the run of a member or a baseline, or its own."""
     path, parts = run.path, run.record.id.split("/")
-    while len(parts) > 1 and run.record.command in TRAININGS:
+    while len(parts) > 1 and run.record.command in (*TRAININGS, SPECIALIST):
         depth = 2 if parts[-2] in ("members", "baselines") else 1
         path = (path if len(path.parents) >= depth else path.absolute()).parents[depth - 1]
         parts = parts[:-depth]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from kdcli.schema.base import Count, Interval, Section, Seed
+from kdcli.schema.base import Count, Interval, Section, Seed, Temperature
 from kdcli.schema.data import Dataset, Transfer
 from kdcli.schema.method import AlphaSchedule, Loss, TemperatureSchedule
 from kdcli.schema.model import Model
@@ -33,13 +33,11 @@ class Targets(Section):
     store: str | None = None
 
 
-class Training(Section):
-    """What both training commands have in common."""
+class Course(Section):
+    """What all training commands have in common, whatever network they train."""
 
-    model: Model
     dataset: Dataset
     transfer: Transfer
-    loss: Loss
     temperature: TemperatureSchedule
     alpha: AlphaSchedule
     optimizer: Optimizer
@@ -55,6 +53,13 @@ class Training(Section):
     compile: bool
     output_dir: str
     sweep: Sweep
+
+
+class Training(Course):
+    """What the training of a network is told besides: which network, and what it minimises."""
+
+    model: Model
+    loss: Loss
 
 
 class TrainTeacher(Training):
@@ -74,6 +79,40 @@ class DistillStudent(Training):
     trust_code: bool
 
 
+class Specialists(Section):
+    """Which specialists a generalist gets, what they learn, and who is asked; docs/specialists.md explains each key."""
+
+    count: Annotated[int, Interval(2, 1000)]
+    size: Count | None
+    temperature: Temperature
+    seed: Seed
+    restarts: Annotated[int, Interval(1, 10_000)]
+    top: Count
+    correction: bool
+    full_softmax: bool
+
+
+class TrainSpecialists(Course):
+    """``kd train-specialists``: the generalist's RUN, and the specialists beside it."""
+
+    teacher: str
+    specialists: Specialists
+    baseline: bool
+    trust_code: bool
+
+
+class Specialist(Training):
+    """One network of ``kd train-specialists``, as its own run records it.
+
+    ``special`` are the classes it knows, by their indices; the baseline, which has no dustbin, has null.
+    """
+
+    teacher: str
+    specialists: Specialists
+    special: list[int] | None
+    trust_code: bool
+
+
 class Evaluate(Section):
     """``kd evaluate``: the RUN or RUNs to measure."""
 
@@ -85,4 +124,4 @@ class Evaluate(Section):
     output_dir: str
 
 
-Config = TrainTeacher | DistillStudent | Evaluate
+Config = TrainTeacher | DistillStudent | TrainSpecialists | Specialist | Evaluate

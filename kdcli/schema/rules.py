@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kdcli.errors import KDError
-from kdcli.schema.commands import Config, DistillStudent, Evaluate, Training, TrainTeacher
+from kdcli.schema.commands import Config, Course, DistillStudent, Evaluate, TrainTeacher
 from kdcli.schema.method import AlphaSchedule, Constant
 
 
@@ -15,11 +15,13 @@ def check_rules(config: Config, error: type[KDError]) -> None:
     _check_transfer(config, error)
     if isinstance(config, TrainTeacher):
         _check_teacher(config, error)
-    else:
+    elif isinstance(config, DistillStudent):
         _check_student(config, error)
+    else:
+        _check_specialists(config, error)
 
 
-def _check_selection(config: Training, error: type[KDError]) -> None:
+def _check_selection(config: Course, error: type[KDError]) -> None:
     if config.dataset.val_fraction > 0:
         return
     needs = {
@@ -36,7 +38,7 @@ def _check_selection(config: Training, error: type[KDError]) -> None:
             )
 
 
-def _check_transfer(config: Training, error: type[KDError]) -> None:
+def _check_transfer(config: Course, error: type[KDError]) -> None:
     if config.transfer.omit and config.transfer.only:
         raise error(
             f"transfer.omit={config.transfer.omit} and transfer.only={config.transfer.only} cannot both be given",
@@ -66,6 +68,15 @@ def _check_student(config: DistillStudent, error: type[KDError]) -> None:
             "a transfer set without labels has no hard term: alpha must be 1, with a loss that has a soft term",
             where="transfer.labels, alpha",
             fix="add alpha=1, or keep the labels",
+        )
+
+
+def _check_specialists(config: Course, error: type[KDError]) -> None:
+    if not config.transfer.labels:
+        raise error(
+            "transfer.labels=false leaves specialists nothing to tell their classes by",
+            where="transfer.labels",
+            fix="leave it out",
         )
 
 
