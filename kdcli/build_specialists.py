@@ -42,7 +42,7 @@ def build_specialists(
     scopes = [scope for each in configs if (scope := scope_of(each, loaded.num_classes)) is not None]
     pool = loaded.transfer.to(device)
     examples = (epoch_examples or len(pool)) // 2 * 2
-    draws = Draws(pool, loaded.labels[pool], scopes, examples, config.data_seed)
+    draws = Draws(pool, loaded.labels[pool], scopes, examples, [each.seed for each in configs], config.data_seed)
     corrections = [draws.correction(scope) * config.specialists.correction for scope in scopes]
     plans = [member_plan(each) for each in configs]
     full = config.specialists.full_softmax

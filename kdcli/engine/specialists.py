@@ -35,21 +35,23 @@ class Draws:
         labels: Their classes.
         scopes: Of the networks.
         examples: How many make an epoch, an even number.
-        data_seed: Decides what is drawn, with the epoch and the place of the network in the cohort.
+        seeds: Of the networks; they decide what is drawn, with ``data_seed`` and the epoch.
+        data_seed: See there.
     """
 
     pool: Tensor
     labels: Tensor
     scopes: Sequence[Scope]
     examples: int
+    seeds: Sequence[int]
     data_seed: int
 
     def __call__(self, epoch: int) -> list[Tensor]:
         """The indices of every network, on the device of the pool."""
-        return [self._drawn(k, scope, epoch) for k, scope in enumerate(self.scopes)]
+        pairs = zip(self.scopes, self.seeds, strict=True)
+        return [self._drawn(scope, generator(_DRAW, self.data_seed, seed, epoch)) for scope, seed in pairs]
 
-    def _drawn(self, k: int, scope: Scope, epoch: int) -> Tensor:
-        draw = generator(_DRAW, self.data_seed, epoch, k)
+    def _drawn(self, scope: Scope, draw: torch.Generator) -> Tensor:
         if scope.special is None:
             chosen = torch.randperm(len(self.pool), generator=draw)[: self.examples]
             return self.pool[chosen.to(self.pool.device)]

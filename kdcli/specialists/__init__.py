@@ -11,7 +11,6 @@ from kdcli.specialists.combine import active_specialists, combine
 from kdcli.specialists.council import Council
 from kdcli.specialists.coverage import CoverageRow, coverage_table
 from kdcli.specialists.dustbin import DUSTBIN, aggregate, outputs_of
-from kdcli.specialists.initial import LastLayer, specialist_layer
 from kdcli.specialists.losses import dustbin_cross_entropy, target_divergence
 from kdcli.specialists.sampling import dustbin_correction, half_and_half
 from kdcli.specialists.scope import Scope
@@ -22,7 +21,6 @@ __all__ = [
     "ClassSets",
     "Council",
     "CoverageRow",
-    "LastLayer",
     "Scope",
     "active_specialists",
     "aggregate",
@@ -36,6 +34,5 @@ __all__ = [
     "membership",
     "outputs_of",
     "prediction_covariance",
-    "specialist_layer",
     "target_divergence",
 ]

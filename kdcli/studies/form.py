@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, Field
 from pydantic_core import PydanticCustomError
@@ -38,7 +38,7 @@ class StudyRun(Section):
     sweep over the seeds 0, 1, ...
     """
 
-    command: Literal["train-teacher", "distill-student"]
+    command: Literal["train-teacher", "distill-student", "train-specialists"]
     overrides: list[Override] = []
     teacher: str | list[str] | None = None
     seeds: Count = 1
@@ -109,11 +109,11 @@ def put_in(file: StudyFile, parameters: Mapping[str, Parameter], where: str) -> 
         teachers = [run.teacher] if isinstance(run.teacher, str) else run.teacher or []
         _check_known(teachers, earlier, f"runs.{name}.teacher", where)
         _check_single(teachers, study, f"runs.{name}.teacher", where)
-        if (run.command == "distill-student") != bool(teachers):
+        if (run.command != "train-teacher") != bool(teachers):
             raise UsageError(
                 f"runs.{name}: {run.command} {'has a' if teachers else 'needs a'} teacher",
                 where=where,
-                fix="a distill-student names an earlier run as its teacher, a train-teacher none",
+                fix="a train-teacher has no teacher; the other commands name an earlier run",
             )
         earlier.append(name)
     _check_known([row.value.partition(".")[0] for row in study.rows], earlier, "rows", where)
@@ -132,12 +132,17 @@ def _check_known(names: list[str], known: list[str], key: str, where: str) -> No
 def _check_number(value: str, where: str) -> None:
     """See that a row's path leads to a number of every summary.json, before anything is trained for it."""
     section: type[BaseModel] | None = Summary
+    in_list = False
     for step in value.split(".")[1:]:
+        if in_list and step.isdigit():
+            in_list = False
+            continue
         field = None if section is None else section.model_fields.get(step)
         if field is None:
             known = "" if section is None else f"; known there: {', '.join(section.model_fields)}"
             raise UsageError(f"rows: {value} is not in a summary.json: {step!r}{known}", where=where)
         inner = [each for each in (field.annotation, *get_args(field.annotation)) if isinstance(each, type)]
+        in_list = get_origin(field.annotation) is list
         section = next((each for each in inner if issubclass(each, BaseModel)), None)
         number = any(issubclass(each, int | float) for each in inner)
     if not number:

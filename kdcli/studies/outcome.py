@@ -45,7 +45,10 @@ def _at(summary: Mapping[str, Any], path: str, whole: str) -> float | None:
     """A number of a summary; None where it does not apply there."""
     value: Any = summary
     for step in path.split("."):
-        value = value.get(step) if isinstance(value, Mapping) else None
+        if isinstance(value, list) and step.isdigit():
+            value = dict(enumerate(value)).get(int(step))
+        else:
+            value = value.get(step) if isinstance(value, Mapping) else None
     if isinstance(value, bool) or not isinstance(value, int | float | None):
         raise UsageError(f"{whole} is no number in a run's summary.json", where="rows", fix="name a number there")
     return None if value is None else float(value)
