@@ -49,7 +49,8 @@ class Subject:
         """What it says of raw inputs ``(B, ...)`` on its device: logits ``(B, C)``, float32."""
         answers = [member.network(member.normalization(raw)).float() for member in self.members]
         if self.council is not None:
-            return self.council.log_probs(answers[0], answers[1:]).float()
+            generalist, *specialists = [each.cpu() for each in answers]  # not every device knows float64
+            return self.council.log_probs(generalist, specialists).float()
         return combine_members(torch.stack(answers), 1.0, self.ensemble)
 
 

@@ -20,7 +20,7 @@ TRAININGS = (*TEACHERS, "train-specialists")
 SPECIALIST = "specialist"
 """What a network inside a run of ``train-specialists`` is recorded as."""
 
-_RESUMABLE = (*TRAININGS, SWEEPS, SEARCHES, STUDIES)
+_RESUMABLE = (*TRAININGS, SPECIALIST, SWEEPS, SEARCHES, STUDIES)
 _LATEST = {"teacher": "finished train-teacher", "run": "finished training", "resume": "run that can go on"}
 _SHOWN = 5
 

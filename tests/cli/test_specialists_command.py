@@ -41,7 +41,10 @@ def test_the_last_lines_compare_generalist_baseline_and_combination(
     assert main(["train-specialists", *TINY, f"teacher={tiny_teacher.path}", "temperature=3"]) == 0
     shown = capsys.readouterr()
     found, lines = summary(), shown.out.splitlines()
-    numbers = [line.removeprefix(name).split()[0] for name, line in zip(("generalist", "trained on", "with 2 specialists"), lines[1:4], strict=True)]
+    numbers = [
+        line.removeprefix(name).split()[0]
+        for name, line in zip(("generalist", "trained on", "with 2 specialists"), lines[1:4], strict=True)
+    ]
     errors = [found["teacher"]["test"]["errors"], found["baseline"]["test"]["errors"], found["test"]["errors"]]
     assert numbers == [f"{count:,}" for count in errors]
     said = " ".join(shown.out.split())

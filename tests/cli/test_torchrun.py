@@ -152,6 +152,18 @@ def test_an_ensemble_trains_as_in_one_process(members_data: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("full", ["true", "false"])
+def test_specialists_train_as_in_one_process(tiny_teacher: RunDir, full: str) -> None:
+    settings = ("epochs=2", "specialists.count=2", f"specialists.full_softmax={full}", "alpha=0.5", "--progress=none")
+    line = ("train-specialists", f"teacher={tiny_teacher.path}", *TINY[:3], TINY[-1], *NOISY[2:], *settings)
+    assert main([*line, "output_dir=alone"]) == 0
+    assert run(*line)[1] == (0, "", "")
+    (alone,) = Path("alone").glob("train-specialists/*")
+    for place in ("members/00", "members/01", "baseline"):
+        assert_same_within_rounding(only("train-specialists/*") / place, alone / place)
+
+
+@pytest.mark.slow
 def test_a_sweep_trains_as_in_one_process(tiny_teacher: RunDir) -> None:
     line = ("distill-student", f"teacher={tiny_teacher.path}", *TINY, *NOISY, "epochs=2", "--progress=none")
     sweep = (*line, "-m", "temperature=1,4", "batch_size=33,50")

@@ -16,6 +16,7 @@ import torch
 from kdcli.commands.audit import audit_run
 from kdcli.errors import DivergedError, Interrupted, SweepError, UsageError
 from kdcli.program.run import Manner
+from kdcli.program.slots import home_of
 from kdcli.program.specialists import open_faculty, train_specialists
 from kdcli.program.teacher import train_teacher
 from kdcli.rundir import RunDir, resolve_run
@@ -150,6 +151,7 @@ def test_a_training_that_was_stopped_and_one_that_crashed_end_as_the_undisturbed
         train(how=scripted.signalled(manner, monkeypatch, 7, signal.SIGINT), root=tmp_path)
     (path,) = (tmp_path / "train-specialists").iterdir()
     assert reference.status(path) == reference.status(path / "members/01") == "interrupted"
+    assert home_of(RunDir.open(path / "members/01")) == home_of(RunDir.open(path / "baseline")) == path
     with pytest.raises(scripted.CrashError):
         train(how=scripted.crashing(manner, monkeypatch, 40), root=tmp_path, run=RunDir.open(path))
     run = train(root=tmp_path, run=RunDir.open(path))
