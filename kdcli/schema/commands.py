@@ -69,16 +69,6 @@ class TrainTeacher(Training):
     members_data: Literal["all", "bootstrap", "parts"]
 
 
-class DistillStudent(Training):
-    """``kd distill-student``: a student, the RUN or RUNs that teach it, and the undistilled baseline beside it."""
-
-    teacher: str | list[str]
-    ensemble: EnsembleMean
-    baseline: bool
-    targets: Targets
-    trust_code: bool
-
-
 class Specialists(Section):
     """Which specialists a generalist gets, what they learn, and who is asked; docs/specialists.md explains each key."""
 
@@ -110,6 +100,16 @@ class Specialist(Training):
     teacher: str
     specialists: Specialists
     special: list[int] | None
+    trust_code: bool
+
+
+class DistillStudent(Training):
+    """``kd distill-student``: a student, the RUN or RUNs that teach it, and the undistilled baseline beside it."""
+
+    teacher: str | list[str]
+    ensemble: EnsembleMean
+    baseline: bool
+    targets: Targets
     trust_code: bool
 
 
