@@ -102,10 +102,16 @@ def _council(run: RunDir, config: TrainSpecialists, members: Sequence[Trained]) 
     summary = read_summary(run)
     if summary is None or summary.specialists is None or summary.teacher is None:
         raise UsageError(f"{run.path} is {run.status}", where="run", fix=f"kd resume {run.path}")
+    where = str(run.path / "summary.json")
     if weights_sha256([members[0].network.state_dict()]) != summary.teacher.sha256:
-        raise CheckpointError(f"the weights of {members[0].run} are not those that its specialists began with")
-    numbers = {name: number for number, name in enumerate(members[0].card.classes)}
-    sets = tuple(tuple(numbers[name] for name in each) for each in summary.specialists.sets)
+        raise CheckpointError(
+            f"the weights of {members[0].run} are not those that its specialists began as", where=where
+        )
+    classes = list(members[0].card.classes)
+    told = [set(each) for each in summary.specialists.sets]
+    if len(told) != len(members) - 1 or not all(set() < each < set(classes) for each in told):
+        raise CheckpointError("the classes of the specialists are not those of these networks", where=where)
+    sets = tuple(tuple(number for number, name in enumerate(classes) if name in each) for each in told)
     return Council(sets, config.specialists.top)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 import torch
 
 from kdcli.commands.audit import audit_run
-from kdcli.errors import DivergedError, Interrupted, SweepError, UsageError
+from kdcli.errors import CheckpointError, DivergedError, Interrupted, SweepError, UsageError
 from kdcli.program.run import Manner
 from kdcli.program.slots import home_of
 from kdcli.program.specialists import open_faculty, train_specialists
@@ -183,6 +184,43 @@ def test_evaluate_measures_the_combination_and_each_network_of_it(
     assert measured[2].test.nll == pytest.approx(found.test.nll, abs=1e-6)
     assert measured[1].test.errors == found.baseline.test.errors
     assert (measured[2].members, measured[2].parameters) == (4, found.parameters)
+
+
+def altered(run: RunDir, folder: Path, change: Callable[[dict[str, Any]], None]) -> RunDir:
+    """A copy of a run whose summary says something else."""
+    shutil.copytree(run.path, folder)
+    content = reference.summary(folder)
+    change(content)
+    (folder / "summary.json").write_text(json.dumps(content))
+    return RunDir.open(folder)
+
+
+def _other_generalist(content: dict[str, Any]) -> None:
+    content["teacher"]["sha256"] = "0" * 64
+
+
+def _unknown_class(content: dict[str, Any]) -> None:
+    content["specialists"]["sets"][0].append("ten")
+
+
+def _one_set_less(content: dict[str, Any]) -> None:
+    content["specialists"]["sets"].pop()
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (_other_generalist, "are not those that its specialists began as"),
+        (_unknown_class, "the classes of the specialists are not those of these networks"),
+        (_one_set_less, "the classes of the specialists are not those of these networks"),
+    ],
+)
+def test_evaluate_refuses_a_combination_that_is_not_what_was_trained(
+    bench: Bench, specialists: RunDir, tmp_path: Path, change: Callable[[dict[str, Any]], None], what: str
+) -> None:
+    with pytest.raises(CheckpointError, match=what):
+        bench([altered(specialists, tmp_path / "copy", change)])
+    assert bench.written() == []
 
 
 def test_a_generalist_is_one_network(configure: Callable[..., Any], manner: Manner, tmp_path: Path) -> None:
