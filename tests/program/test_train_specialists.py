@@ -59,10 +59,10 @@ def together(run: RunDir, teacher: RunDir) -> Any:
     """What disjoint specialists say with their generalist, by the closed form, in float64 from the files."""
     p = reference.probabilities(teacher.path)
     q, rows = p.copy(), np.arange(len(p))
-    for number, special in enumerate(sets_of(run)):
+    for number, special in enumerate(map(np.array, sets_of(run))):
         m = reference.probabilities(run.path / f"members/{number:02d}")
         asked = rows[np.isin(p.argmax(axis=1), special)]
-        rest = [c for c in range(10) if c not in special]
+        rest = np.setdiff1d(np.arange(10), special)
         mean = (p[asked] + m[asked]) / 2
         q[np.ix_(asked, special)] = mean[:, special]
         shares = p[np.ix_(asked, rest)] / p[np.ix_(asked, rest)].sum(axis=1, keepdims=True)
