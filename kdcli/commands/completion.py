@@ -17,8 +17,9 @@ from kdcli.commands.nearest import did_you_mean
 from kdcli.commands.run_entries import FILTERS, KINDS, ORDERS, STATUSES
 from kdcli.errors import UsageError
 
-_RUN_KEYS = {"teacher": ("train-teacher",), "run": ("train-teacher", "distill-student")}
-_RESUMABLE = ("train-teacher", "distill-student", "sweeps", "search")
+_TRAININGS = ("train-teacher", "distill-student", "train-specialists")
+_RUN_KEYS = {"teacher": ("train-teacher",), "run": _TRAININGS}
+_RESUMABLE = (*_TRAININGS, "sweeps", "search")
 _SEARCHABLE = ("train-teacher", "distill-student")
 _OUTPUTS = Path("outputs")
 _TAKE_RUNS = ("runs", "compare", "report", "verify")

@@ -15,7 +15,7 @@ from kdcli.commands.screen import escape_controls
 from kdcli.errors import UsageError
 from kdcli.json_io import encode_json
 from kdcli.rundir import RunDir, resolve_run
-from kdcli.rundir.find import TRAININGS
+from kdcli.rundir.find import SPECIALIST, TRAININGS
 from kdcli.schema import Evaluate
 from kdcli.schema.model import model_label
 
@@ -59,7 +59,7 @@ def with_runs(config: Evaluate, *, smoke: bool) -> tuple[Evaluate, list[RunDir]]
 
 
 def _training(run: RunDir) -> RunDir:
-    if run.record.command not in TRAININGS:
+    if run.record.command not in (*TRAININGS, SPECIALIST):
         raise UsageError(
             f"{run.path} is no training but of {run.record.command!r}: it holds no network of its own to measure",
             where="run",

@@ -60,8 +60,8 @@ class Shelf:
             return None
         key = same(config)
         for one in self._candidates():
-            known = one.run.record.command, one.summary["seed"], one.summary["epochs"]
-            if known == (command, config.seed, config.epochs) and self._key(one) == key and _taught(one, config):
+            known = one.run.record.command, one.summary["seed"]
+            if known == (command, config.seed) and self._key(one) == key and _taught(one, config):
                 return one.run
         return None
 

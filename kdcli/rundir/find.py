@@ -13,8 +13,14 @@ from kdcli.rundir.run import RECORD, RunDir
 
 Purpose = Literal["teacher", "run", "resume"]
 
-TRAININGS = ("train-teacher", "distill-student")
-_RESUMABLE = (*TRAININGS, SWEEPS, SEARCHES, STUDIES)
+TEACHERS = ("train-teacher", "distill-student")
+"""Trainings of one network, or of an ensemble, which others can learn from."""
+
+TRAININGS = (*TEACHERS, "train-specialists")
+SPECIALIST = "specialist"
+"""What a network inside a run of ``train-specialists`` is recorded as."""
+
+_RESUMABLE = (*TRAININGS, SPECIALIST, SWEEPS, SEARCHES, STUDIES)
 _LATEST = {"teacher": "finished train-teacher", "run": "finished training", "resume": "run that can go on"}
 _SHOWN = 5
 
@@ -39,7 +45,7 @@ def resolve_run(text: str, *, root: Path, purpose: Purpose, smoke: bool) -> RunD
     if text == "latest":
         return _latest(root, purpose, smoke=smoke)
     run = _at_path(text, purpose, smoke=smoke) or _named(text, root, purpose, smoke=smoke)
-    if purpose != "run" and run.record.command not in (TRAININGS if purpose == "teacher" else _RESUMABLE):
+    if purpose != "run" and run.record.command not in (TEACHERS if purpose == "teacher" else _RESUMABLE):
         raise UsageError(
             f"a {run.record.command!a} cannot be used here", where=f"{purpose}={text}", fix=_first_step(purpose, smoke)
         )
@@ -74,7 +80,7 @@ def _is_latest(run: RunDir, root: Path, purpose: Purpose) -> bool:
     if purpose == "resume":
         idle = run.status not in ("finished", "running") and not (run.status == "created" and run.has_process())
         return command in _RESUMABLE and idle and not is_job(run, root)
-    wanted = TRAININGS[:1] if purpose == "teacher" else TRAININGS
+    wanted = TEACHERS[:1] if purpose == "teacher" else TRAININGS
     return command in wanted and run.status == "finished"
 
 

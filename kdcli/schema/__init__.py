@@ -6,17 +6,41 @@ from collections.abc import Mapping
 from typing import Any
 
 from kdcli.errors import KDError, UsageError
-from kdcli.schema.commands import Config, DistillStudent, Evaluate, Training, TrainTeacher
+from kdcli.schema.commands import (
+    Config,
+    Course,
+    DistillStudent,
+    Evaluate,
+    Specialist,
+    Training,
+    TrainSpecialists,
+    TrainTeacher,
+)
 from kdcli.schema.convert import convert
 from kdcli.schema.rules import check_rules
 
-COMMANDS: Mapping[str, type[TrainTeacher] | type[DistillStudent] | type[Evaluate]] = {
+COMMANDS: Mapping[str, type[Course] | type[Evaluate]] = {
     "train-teacher": TrainTeacher,
     "distill-student": DistillStudent,
+    "train-specialists": TrainSpecialists,
+    "specialist": Specialist,
     "evaluate": Evaluate,
 }
+"""What runs are records of: the commands, and ``specialist``, a network inside a run of ``train-specialists``."""
 
-__all__ = ["COMMANDS", "Config", "DistillStudent", "Evaluate", "TrainTeacher", "Training", "convert", "parse_config"]
+__all__ = [
+    "COMMANDS",
+    "Config",
+    "Course",
+    "DistillStudent",
+    "Evaluate",
+    "Specialist",
+    "TrainSpecialists",
+    "TrainTeacher",
+    "Training",
+    "convert",
+    "parse_config",
+]
 
 
 def parse_config(
@@ -25,7 +49,7 @@ def parse_config(
     """Convert a composed configuration strictly and check what concerns several keys at once.
 
     Args:
-        command: ``train-teacher``, ``distill-student`` or ``evaluate``.
+        command: One of ``COMMANDS``.
         data: Plain mappings, lists and scalars.
         error: What to raise; a configuration read from a run is a CheckpointError.
         where: The file the data come from, if any.
@@ -34,5 +58,6 @@ def parse_config(
         KDError: Of the type ``error``: unknown keys, wrong types, values out of range, keys that contradict each other.
     """
     config = convert(COMMANDS[command], data, error=error, where=where)
+    assert isinstance(config, Config)
     check_rules(config, error)
     return config

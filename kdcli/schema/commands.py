@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from kdcli.schema.base import Count, Interval, Section, Seed
+from kdcli.schema.base import Count, Interval, Section, Seed, Temperature
 from kdcli.schema.data import Dataset, Transfer
 from kdcli.schema.method import AlphaSchedule, Loss, TemperatureSchedule
 from kdcli.schema.model import Model
@@ -34,13 +34,11 @@ class Targets(Section):
     store: str | None = None
 
 
-class Training(Section):
-    """What both training commands have in common."""
+class Course(Section):
+    """What all training commands have in common, whatever network they train."""
 
-    model: Model
     dataset: Dataset
     transfer: Transfer
-    loss: Loss
     temperature: TemperatureSchedule
     alpha: AlphaSchedule
     optimizer: Optimizer
@@ -59,11 +57,52 @@ class Training(Section):
     tracker: Tracker = NoTracker()
 
 
+class Training(Course):
+    """What the training of a network is told besides: which network, and what it minimises."""
+
+    model: Model
+    loss: Loss
+
+
 class TrainTeacher(Training):
     """``kd train-teacher``: one network, or an ensemble of ``members`` that differ by seed and perhaps by data."""
 
     members: Annotated[int, Interval(1, 1000)]
     members_data: Literal["all", "bootstrap", "parts"]
+
+
+class Specialists(Section):
+    """Which specialists a generalist gets, what they learn, and who is asked; docs/specialists.md explains each key."""
+
+    count: Annotated[int, Interval(2, 1000)]
+    size: Count | None
+    temperature: Temperature
+    seed: Seed
+    restarts: Annotated[int, Interval(1, 10_000)]
+    top: Count
+    correction: bool
+    full_softmax: bool
+
+
+class TrainSpecialists(Course):
+    """``kd train-specialists``: the generalist's RUN, and the specialists beside it."""
+
+    teacher: str
+    specialists: Specialists
+    baseline: bool
+    trust_code: bool
+
+
+class Specialist(Training):
+    """One network of ``kd train-specialists``, as its own run records it.
+
+    ``special`` are the classes it knows, by their indices; the baseline, which has no dustbin, has null.
+    """
+
+    teacher: str
+    specialists: Specialists
+    special: list[int] | None
+    trust_code: bool
 
 
 class DistillStudent(Training):
@@ -94,4 +133,4 @@ class Evaluate(Section):
     bias: Bias = Bias()
 
 
-Config = TrainTeacher | DistillStudent | Evaluate
+Config = TrainTeacher | DistillStudent | TrainSpecialists | Specialist | Evaluate
