@@ -24,7 +24,9 @@ from kdcli.engine.ranks import current
 from kdcli.engine.stream import Stream, Targets
 from kdcli.engine.update import AdamWRule, MomentumRampRule, Rule, SgdRule
 from kdcli.errors import DataError, UsageError
+from kdcli.losses.own import WHERE, OwnLoss
 from kdcli.models import build_model
+from kdcli.models.custom import load_factory
 from kdcli.objective import Objective, Span
 from kdcli.schedules import (
     Constant,
@@ -198,10 +200,28 @@ def build_objective(configs: Sequence[Training], plans: Sequence[MemberPlan]) ->
     soft = [config for config in configs if config.loss.kind != "hard"]
     return Objective(
         spans=tuple(span_of(plan.alpha) for plan in plans),
-        soft_loss=soft[0].loss.kind if soft else None,
+        soft_loss=build_soft_loss(soft[0].loss) if soft else None,
         ensemble=soft[0].ensemble if soft and isinstance(soft[0], DistillStudent) else "arithmetic",
         label_smoothing=tuple(config.loss.label_smoothing for config in configs),
     )
+
+
+def build_soft_loss(section: method.AnyLoss) -> str | OwnLoss:
+    """The soft term: the name of one of kd's own, or the function that the user names."""
+    if isinstance(section, method.OwnLoss):
+        return OwnLoss(section.target, load_factory(section.target, WHERE), section.arguments)
+    return section.kind
+
+
+def check_own_loss(config: Training, classes: int) -> None:
+    """Try the soft term of a configuration once, where it is the user's own.
+
+    Raises:
+        UsageError: There is no such function, or it is no loss.
+    """
+    own = build_soft_loss(config.loss)
+    if isinstance(own, OwnLoss):
+        own.try_out(classes)
 
 
 def build_targets(teacher: Teacher, loaded: Data, config: DistillStudent, say: targets.Say) -> Targets:

@@ -23,6 +23,7 @@ from kdcli.losses import (
 from kdcli.losses.graded import Graded, of_mean
 from kdcli.losses.hard import graded_hard
 from kdcli.losses.inputs import Inputs, cast, compute_dtype
+from kdcli.losses.own import OwnLoss
 from kdcli.losses.softmax import arranged, class_dim
 
 
@@ -56,8 +57,8 @@ class Minimised(Protocol):
         """The range of each network's alpha over the whole training."""
 
     @property
-    def soft_loss(self) -> str | None:
-        """Name of the soft term; None where there is none."""
+    def soft_loss(self) -> str | OwnLoss | None:
+        """Name of the soft term, or the user's own; None where there is none."""
 
     def __call__(
         self, logits: Tensor, labels: Tensor, teacher_logits: Tensor | None, temperature: Tensor, alpha: Tensor
@@ -74,14 +75,14 @@ class Objective:
 
     Args:
         spans: The range of each network's alpha over the whole training.
-        soft_loss: Name of the soft term, the same for all networks whose alpha is ever above 0. With ``mutual`` each
-            network's teacher is the others, as they are in that step.
+        soft_loss: Name of the soft term, or the user's own, the same for all networks whose alpha is ever above 0. With
+            ``mutual`` each network's teacher is the others, as they are in that step.
         ensemble: How several teachers are combined, ``arithmetic`` or ``geometric``.
         label_smoothing: Of each network's hard term, in [0, 1].
     """
 
     spans: Sequence[Span]
-    soft_loss: str | None
+    soft_loss: str | OwnLoss | None
     ensemble: EnsembleMean = "arithmetic"
     label_smoothing: Sequence[float] = (0.0,)
 
@@ -133,7 +134,10 @@ class Objective:
     def _soft(self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: Tensor, dim: int) -> Graded:
         assert self.soft_loss is not None
         teacher = arranged(cast(teacher, student.dtype), dim)
-        return GRADED_SOFT_LOSSES[self.soft_loss](Inputs(student, teacher, temperature, dim, labels))
+        inputs = Inputs(student, teacher, temperature, dim, labels)
+        if isinstance(self.soft_loss, OwnLoss):
+            return self.soft_loss.graded(inputs)
+        return GRADED_SOFT_LOSSES[self.soft_loss](inputs)
 
     def _total(self, hard: Graded | None, soft: Graded | None, alpha: Tensor) -> Graded:
         if hard is None or soft is None:

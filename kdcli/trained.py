@@ -17,7 +17,7 @@ from kdcli.models import build_model
 from kdcli.rundir import RunDir
 from kdcli.schema.card import NetworkCard
 from kdcli.schema.convert import convert
-from kdcli.schema.model import Cnn, Custom, Mlp, Model, Selection, Torchvision, build_options
+from kdcli.schema.model import Cnn, Custom, Mlp, Model, Selection, Timm, Torchvision, build_options
 from kdcli.selected import kept_ensemble
 
 SHOWN_KEYS = 5
@@ -117,7 +117,7 @@ def rebuild(card: NetworkCard, weights: Mapping[str, Tensor], where: str, *, tru
 
 def _build(card: NetworkCard, where: str) -> nn.Module:
     options = build_options(card.model)
-    if isinstance(card.model, Torchvision):
+    if isinstance(card.model, Torchvision | Timm):
         options["pretrained"] = False  # its weights come from the checkpoint, not from a download
     try:
         return build_model(card.model.kind, tuple(card.input_shape), len(card.classes), options, seed=0)

@@ -12,11 +12,11 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "kdcli"
 # Modules and packages of kdcli. Each imports only from its own layer and from those above it here.
 LAYERS = (
-    {"errors", "strict", "processes", "failpoints", "disk", "json_io", "yaml_io", "schema", "schedules"},
+    {"errors", "strict", "processes", "failpoints", "disk", "memory", "json_io", "yaml_io", "schema", "schedules"},
     {"calibration", "bias", "metrics", "losses", "models", "data", "selection", "specialists", "synthetic"},
     {"teachers", "objective", "targets"},
     {"engine"},
-    {"build", "build_specialists", "checkpoint", "rundir", "selected", "trained", "transfer"},
+    {"build", "build_specialists", "checkpoint", "rundir", "selected", "trained", "transfer", "portable"},
     {"report", "trackers"},
     {"program"},
     {"studies"},
@@ -27,12 +27,15 @@ LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 # Where these packages may be imported; some, besides, only inside functions.
 ONLY_IN = {
     "hydra": {"schema", "commands"},
+    "onnx": {"portable"},
+    "onnxruntime": {"portable"},
+    "timm": {"models"},
     "omegaconf": {"schema", "commands"},
     "rich": {"report"},
     "sklearn": {"selection"},
     "torchvision": {"models", "data"},
 }
-LATE = {"sklearn", "torchvision"}
+LATE = {"onnx", "onnxruntime", "sklearn", "timm", "torchvision"}
 
 
 @dataclass(frozen=True)

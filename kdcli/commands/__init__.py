@@ -16,6 +16,7 @@ class Command:
         usage: What follows the name.
         examples: Three lines to paste, each with what it does.
         composed: Its settings are composed by Hydra from ``conf/`` and ``key=value`` overrides.
+        positional: Of a composed command: the key that a first word without ``=`` is the value of.
         hydra_flags: Those of Hydra's flags that it takes though it is not composed as a whole.
         flags: Those of its own that not all commands take.
     """
@@ -26,6 +27,7 @@ class Command:
     usage: str
     examples: tuple[tuple[str, str], ...]
     composed: bool = False
+    positional: str = ""
     hydra_flags: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
 
@@ -83,6 +85,30 @@ _ALL = (
             ("kd evaluate run=latest --json", "the numbers on stdout, for a script"),
         ),
         composed=True,
+    ),
+    Command(
+        "export",
+        "export",
+        "write a run as one file that needs no kd: ONNX, or a torch.export program",
+        "RUN [key=value ...]",
+        (
+            ("kd export latest", "model.onnx in the run's directory, checked against the run"),
+            ("kd export RUN int8=true", "8-bit integers, with what that costs in accuracy"),
+            ("kd export RUN format=torch file=model.pt2", "a program for torch.export.load"),
+        ),
+    ),
+    Command(
+        "import",
+        "importing",
+        "make a RUN of weights that another program wrote",
+        "FILE model=... dataset=... mean=... std=... [key=value ...]",
+        (
+            ("kd import digits.pt model=lenet mean=0.1307 std=0.3081", "a state_dict of the network of model=lenet"),
+            ("kd import my.safetensors model=custom model.target=nets:Net mean=0 std=1", "of a class of yours"),
+            ("kd import digits.pt model=mlp model.hidden=[128] match=order mean=0 std=1", "where only names differ"),
+        ),
+        composed=True,
+        positional="file",
     ),
     Command(
         "study",

@@ -14,7 +14,7 @@ from kdcli.disk import is_temporary, read_bounded
 from kdcli.errors import CheckpointError
 from kdcli.json_io import read_json
 from kdcli.rundir import RunDir, read_metrics
-from kdcli.rundir.find import SPECIALIST, TRAININGS
+from kdcli.rundir.find import IMPORTS, SPECIALIST, TRAININGS
 from kdcli.rundir.listing import SEARCHES, STUDIES, SWEEPS
 from kdcli.rundir.run import CHECKPOINTS, CONFIG, ENVIRONMENT, FINDINGS, METRICS, OVERRIDES, RECORD, SUMMARY
 from kdcli.schema import convert
@@ -109,6 +109,8 @@ def _check_run(audit: Audit, path: Path) -> None:
     _read(audit, path / ENVIRONMENT, _object)
     if run.record.command in (*TRAININGS, SPECIALIST):
         _check_training(audit, run)
+    elif run.record.command == IMPORTS:
+        _check_imported(audit, run)
     elif run.record.command == SWEEPS:
         _check_sweep(audit, run)
     elif run.record.command == SEARCHES:
@@ -170,6 +172,12 @@ def _check_training(audit: Audit, run: RunDir) -> None:
     _check_store(audit, run.path / COHORTS[0], required=False)
     if summary is not None and summary.selected is not None:
         _check_selected(audit, run, summary)
+
+
+def _check_imported(audit: Audit, run: RunDir) -> None:
+    finished = run.status == "finished"
+    _read(audit, run.path / SUMMARY, _summary, required=finished)
+    _check_store(audit, run.checkpoints, required=finished)
 
 
 def _metrics(path: Path) -> Sequence[MetricsLine]:

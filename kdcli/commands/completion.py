@@ -18,7 +18,7 @@ from kdcli.commands.run_entries import FILTERS, KINDS, ORDERS, STATUSES
 from kdcli.errors import UsageError
 
 _TRAININGS = ("train-teacher", "distill-student", "train-specialists")
-_RUN_KEYS = {"teacher": ("train-teacher",), "run": _TRAININGS}
+_RUN_KEYS = {"teacher": ("train-teacher", "import"), "run": (*_TRAININGS, "import")}
 _RESUMABLE = (*_TRAININGS, "sweeps", "search")
 _SEARCHABLE = ("train-teacher", "distill-student")
 _OUTPUTS = Path("outputs")
@@ -170,6 +170,8 @@ def _arguments(command: str) -> Iterable[str]:
             return options("study")
         case "resume":
             return ["latest", *runs(_RESUMABLE)]
+        case "export":
+            return ["latest", *runs(_RUN_KEYS["run"]), "format=onnx", "format=torch", "int8=true", "file="]
     return []
 
 

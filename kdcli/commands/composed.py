@@ -15,9 +15,13 @@ from kdcli.commands.yaml_places import place_of, place_of_option
 from kdcli.errors import UsageError
 from kdcli.schema import Config, parse_config
 
-_EXAMPLES = {
+_EXAMPLES: dict[str, str | float] = {
     "teacher": "latest",
     "run": "latest",
+    "file": "FILE.pt",
+    "mean": 0.1307,
+    "std": 0.3081,
+    "loss.target": "my_package.losses:my_loss",
     "model.name": "resnet18",
     "model.target": "my_package.nets:tiny_net",
     "dataset.root": "DIRECTORY",
@@ -34,7 +38,9 @@ def plain_data(config: DictConfig) -> dict[str, Any]:
     """
     missing = missing_keys(config)
     if missing:
-        examples = " ".join(f"{key}={_EXAMPLES.get(key, 'VALUE')}" for key in missing)
+        own_data = OmegaConf.select(config, "dataset.kind") == "custom"
+        known = _EXAMPLES | ({"dataset.target": "my_package.data:letters"} if own_data else {})
+        examples = " ".join(f"{key}={known.get(key, 'VALUE')}" for key in missing)
         needed = "must be given" if len(missing) == 1 else "must all be given"
         raise UsageError(f"{', '.join(missing)} {needed}", where=missing[0], fix=f"add {examples}")
     return _resolved(config)

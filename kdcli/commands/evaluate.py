@@ -15,13 +15,17 @@ from kdcli.commands.screen import escape_controls
 from kdcli.errors import UsageError
 from kdcli.json_io import encode_json
 from kdcli.rundir import RunDir, resolve_run
-from kdcli.rundir.find import SPECIALIST, TRAININGS
+from kdcli.rundir.find import NETWORKS
 from kdcli.schema import Evaluate
 from kdcli.schema.model import model_label
 
 if TYPE_CHECKING:
     from kdcli.program.evaluation import Plan
+    from kdcli.program.subjects import Asked
     from kdcli.schema.results import Evaluation
+
+
+FILE_SUFFIX = ".onnx"
 
 
 def run(config: Evaluate, overrides: Sequence[str], flags: Flags) -> int:
@@ -43,23 +47,55 @@ def run(config: Evaluate, overrides: Sequence[str], flags: Flags) -> int:
     return 0
 
 
-def with_runs(config: Evaluate, *, smoke: bool) -> tuple[Evaluate, list[RunDir]]:
-    """Find the trainings that ``run=`` names, before torch is imported, and name them by their paths from here on.
+def with_runs(config: Evaluate, *, smoke: bool) -> tuple[Evaluate, list[RunDir | Path]]:
+    """Find the trainings and files that ``run=`` names, before torch is imported, and name them by their paths.
 
     Raises:
-        UsageError: There is no such run, or it is no training.
+        UsageError: There is no such run, it is no training, or it is not clear what to measure a file on.
         CheckpointError: Its record is damaged.
     """
     names = [config.run] if isinstance(config.run, str) else config.run
     if not names:
         raise UsageError("run=[] names no run", where="run", fix="add run=latest")
     root = Path(config.output_dir)
-    runs = [_training(resolve_run(name, root=root, purpose="run", smoke=smoke)) for name in names]
-    return config.model_copy(update={"run": [str(run.path) for run in runs]}), runs
+    runs = [_file(name) or with_network(resolve_run(name, root=root, purpose="run", smoke=smoke)) for name in names]
+    _check_dataset(config, runs)
+    paths = [str(run.path) if isinstance(run, RunDir) else str(run) for run in runs]
+    return config.model_copy(update={"run": paths}), runs
 
 
-def _training(run: RunDir) -> RunDir:
-    if run.record.command not in (*TRAININGS, SPECIALIST):
+def _file(name: str) -> Path | None:
+    """The exported file of that name, for what is called like one."""
+    if not name.endswith(FILE_SUFFIX):
+        return None
+    if not Path(name).is_file():
+        raise UsageError(f"there is no file {name!r}", where="run", fix="write one first: kd export RUN")
+    return Path(name)
+
+
+def _check_dataset(config: Evaluate, runs: Sequence[RunDir | Path]) -> None:
+    files = [run for run in runs if isinstance(run, Path)]
+    if files and len(files) == len(runs) and config.dataset is None:
+        raise UsageError(
+            f"{files[0]} does not say where its data are",
+            where="dataset",
+            fix=f"add dataset=..., or name its run beside it: run=[RUN,{files[0]}]",
+        )
+    if config.dataset is not None and not files:
+        raise UsageError(
+            f"dataset={config.dataset.kind} is for exported files; a run is measured on the data it was trained on",
+            where="dataset",
+            fix="leave it out",
+        )
+
+
+def with_network(run: RunDir) -> RunDir:
+    """The run itself.
+
+    Raises:
+        UsageError: It is not of a kind that holds a network.
+    """
+    if run.record.command not in NETWORKS:
         raise UsageError(
             f"{run.path} is no training but of {run.record.command!r}: it holds no network of its own to measure",
             where="run",
@@ -70,14 +106,22 @@ def _training(run: RunDir) -> RunDir:
 
 def _planned(plan: Plan) -> str:
     parts = [
-        f"{subject.run.path}: {len(subject.members)} x {model_label(subject.card.model)}, "
+        f"{subject.place}: {_network(subject)}, "
         f"{len(exam.test.labels):,} test and {len(exam.train.labels):,} training examples of {subject.card.dataset}\n"
         for subject, exam in plan.pairs
     ]
     return escape_controls("".join(parts))
 
 
-def _shown(evaluation: Evaluation, runs: Sequence[RunDir], page: Path, *, smoke: bool) -> str:
+def _network(subject: Asked) -> str:
+    from kdcli.program.subjects import ExportedFile
+
+    if isinstance(subject, ExportedFile):
+        return f"{subject.card.members} x {subject.card.model}"
+    return f"{len(subject.members)} x {model_label(subject.card.model)}"
+
+
+def _shown(evaluation: Evaluation, runs: Sequence[RunDir | Path], page: Path, *, smoke: bool) -> str:
     from kdcli.report.evaluation import evaluation_table
     from kdcli.report.text import clean, encodable
 
@@ -89,11 +133,14 @@ def _shown(evaluation: Evaluation, runs: Sequence[RunDir], page: Path, *, smoke:
     return encodable("\n\n".join(blocks) + "\n", sys.stdout.encoding)
 
 
-def _next_command(runs: Sequence[RunDir]) -> str:
+def _next_command(runs: Sequence[RunDir | Path]) -> str:
     """What to run next: a student beside its teacher and baseline, or else a student of the first."""
     from kdcli.program.subjects import read_summary
     from kdcli.report.paste import override
     from kdcli.report.verdict import next_command
 
-    summary = read_summary(runs[0]) if len(runs) == 1 else None
-    return f"kd distill-student {override('teacher', str(runs[0].path))}" if summary is None else next_command(summary)
+    first = next((run for run in runs if isinstance(run, RunDir)), None)
+    if first is None:
+        return f"kd evaluate {override('run', ['latest', str(runs[0])])}"
+    summary = read_summary(first) if len(runs) == 1 else None
+    return f"kd distill-student {override('teacher', str(first.path))}" if summary is None else next_command(summary)

@@ -51,6 +51,14 @@ Values to search: key=a,b,c  key=interval(low,high)  key=int(interval(low,high))
   key=tag(log,interval(low,high)) on a logarithmic scale; in quotes, for the shell
   keys: any of COMMAND's (kd COMMAND --help); those with one value are the same in all trials
 """
+_EXPORTED = (
+    ("format=onnx", "onnx, or torch: a torch.export program (.pt2)"),
+    ("int8=false", "of format=onnx: 8-bit integers, ranges from training examples"),
+    ("file=RUN/export/model.onnx", "where to"),
+    ("ensemble=arithmetic", "how an ensemble's members are combined: arithmetic or geometric"),
+    ("trust_code=false", "let the run name code of its own (model=custom, dataset=custom)"),
+    ("output_dir=outputs", "where RUN is looked for"),
+)
 _FOOT = "Exit code 0: done; 2: wrong usage or configuration; the others: kd help exit-codes\n"
 
 
@@ -99,6 +107,8 @@ def show_command(command: Command, hydra_flags: list[str]) -> int:
         parts += [_keys(primary), *_groups(primary)]
     if command.name == "search":
         parts += [_keys(scan(conf_dir() / "search.yaml")), _SEARCHED]
+    if command.name == "export":
+        parts.append(_table("Keys and defaults", _EXPORTED))
     if command.name == "study":
         parts.append(_wrapped("Studies", options("study")))
     taken = HYDRA if command.composed else {name: HYDRA[name] for name in command.hydra_flags}

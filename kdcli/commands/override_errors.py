@@ -144,6 +144,14 @@ def _elsewhere(key: str) -> str:
     return f"{key} belongs to {', '.join(f'{group}={option}' for option in having)}" if rest and having else ""
 
 
+def _missing_group(error: Exception, request: Request) -> UsageError | None:
+    found = re.match(r"You must specify '(\w+)'", str(error))
+    if not found:
+        return None
+    names = ", ".join(options(found[1], *request.config_dirs))
+    return UsageError(f"{found[1]} must be given", where=found[1], fix=f"add {found[1]}=OPTION; there are: {names}")
+
+
 def _needless_plus(error: Exception, request: Request) -> UsageError | None:
     text = str(error)
     if not text.startswith(("Multiple values for", "force-add of config groups", "Could not append to config")):
@@ -185,6 +193,7 @@ _EXPLANATIONS: tuple[Callable[[Exception, Request], UsageError | None], ...] = (
     _broken_yaml,
     _malformed,
     _unknown_option,
+    _missing_group,
     _unknown_key,
     _needless_plus,
     _sweep_without_flag,

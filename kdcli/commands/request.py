@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,9 @@ _OWNED = {
     "hydra.job.chdir": _DIRECTORIES,
     "hydra/sweeper": "kd's own sweeper trains together what can be trained as one program",
 }
+_OPEN = tuple(f"{section}.arguments{mark}" for section in ("model", "loss", "dataset") for mark in (".", "="))
+"""What no file of ours can list: Hydra adds such keys only behind two pluses."""
+
 _MODES = ("--multirun", "--cfg", "--info", "--hydra-help")
 
 
@@ -43,7 +47,7 @@ class Request:
         Raises:
             UsageError: An override of Hydra's directories or sweeper.
         """
-        overrides = tuple(word for word in words if not word.startswith("-"))
+        overrides = tuple(_override(command, word) for word in words if not word.startswith("-"))
         for override in overrides:
             key = override.partition("=")[0].lstrip("+~")
             if not key:
@@ -111,3 +115,13 @@ class Request:
     def chosen(self) -> dict[str, str]:
         """What stands after the first equals sign of each override, by key."""
         return {key: value for key, _, value in (override.partition("=") for override in self.overrides)}
+
+
+def _override(command: str, word: str) -> str:
+    """A word as Hydra is to read it: what is an argument, and keys that only a user's own code knows."""
+    positional = COMMANDS[command].positional
+    if positional and "=" not in word:
+        from kdcli.report.paste import override
+
+        return shlex.split(override(positional, word))[0]
+    return f"++{word}" if word.startswith(_OPEN) else word

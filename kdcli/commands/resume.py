@@ -20,7 +20,7 @@ from kdcli.rundir import RunDir, resolve_run
 from kdcli.rundir.find import TRAININGS
 from kdcli.rundir.listing import SEARCHES, STUDIES, SWEEPS
 from kdcli.schema import Config, DistillStudent, TrainSpecialists, TrainTeacher, parse_config
-from kdcli.schema.model import Custom
+from kdcli.schema.own_code import code_named
 
 _KEYS = ("output_dir", "trust_code")
 _LAUNCHER = ("hydra/launcher=", "hydra.launcher.")
@@ -144,9 +144,8 @@ def check_trust(config: Config, where: str, *, trust_code: bool) -> None:
     Raises:
         UsageError: It does, and is not.
     """
-    model = getattr(config, "model", None)
-    if not trust_code and (isinstance(model, Custom) or getattr(config, "trust_code", False)):
-        asks = f"model.target={model.target}" if isinstance(model, Custom) else "trust_code=true"
+    asks = code_named(config) or ("trust_code=true" if getattr(config, "trust_code", False) else None)
+    if asks and not trust_code:
         raise untrusted(where, asks)
 
 

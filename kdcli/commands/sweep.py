@@ -91,6 +91,8 @@ def begin(
 
 
 def _refuse(command: str, flags: Flags) -> None:
+    if command == "import":
+        raise UsageError("kd import takes one file", where="-m", fix="leave -m out, and run it once for each file")
     if command == "evaluate":
         raise UsageError("kd evaluate takes several runs at once", where="-m", fix="use run=[RUN,RUN] without -m")
     if flags.dry_run:
@@ -160,7 +162,7 @@ def _write_jobs(sweep: RunDir, command: str, jobs: Sequence[Job], plan: Plan, co
 def _labels(jobs: Sequence[Job]) -> list[str]:
     """A job's label: its own, or the overrides that not all jobs share."""
     shared = set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()
-    differing = [" ".join(text for text in job.overrides if text not in shared) for job in jobs]
+    differing = [" ".join(text.lstrip("+") for text in job.overrides if text not in shared) for job in jobs]
     return [job.label or text or f"job {job.index}" for job, text in zip(jobs, differing, strict=True)]
 
 

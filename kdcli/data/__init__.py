@@ -12,6 +12,7 @@ from kdcli.data.cifar import cifar10, cifar100
 from kdcli.data.imagefolder import imagefolder
 from kdcli.data.letter import letter, letter_p1, letter_p2
 from kdcli.data.mnist import fashion_mnist, mnist
+from kdcli.data.own import custom_data
 from kdcli.data.source import check_split
 from kdcli.data.table import csv_table
 from kdcli.data.types import Dataset, Kind, Split
@@ -29,6 +30,7 @@ _LOADERS: dict[str, Callable[..., Dataset]] = {
     "cifar100": cifar100,
     "imagefolder": imagefolder,
     "csv": csv_table,
+    "custom": custom_data,
 }
 DATASET_NAMES = tuple(_LOADERS)
 
@@ -64,4 +66,6 @@ def _load(name: str, options: tuple[tuple[str, Any], ...]) -> Dataset:
 
 
 def _hashable(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    if isinstance(value, Mapping):
+        return tuple((key, _hashable(value[key])) for key in sorted(value))
+    return tuple(map(_hashable, value)) if isinstance(value, list) else value

@@ -13,6 +13,7 @@ from torch import Tensor
 from kdcli.engine.bank import Bank, Parameters
 from kdcli.engine.ranks import Ranks
 from kdcli.errors import MachineError, UsageError
+from kdcli.losses.own import OwnLoss
 from kdcli.objective import LossTerms
 
 FLAG_DELAY = 2
@@ -133,7 +134,7 @@ def _checksum(tensors: Sequence[Tensor]) -> int:
     return int(torch.stack([each.sum(dtype=torch.int64) for each in whole]).sum())
 
 
-def make_exchange(ranks: Ranks, bank: Bank, soft_loss: str | None = None) -> Exchange:
+def make_exchange(ranks: Ranks, bank: Bank, soft_loss: str | OwnLoss | None = None) -> Exchange:
     """The exchange for a training of these processes.
 
     Raises:

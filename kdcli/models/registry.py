@@ -16,6 +16,7 @@ from kdcli.models.custom import load_factory
 from kdcli.models.lenet import LeNet
 from kdcli.models.mlp import Mlp
 from kdcli.models.resnet_cifar import ResNetCifar
+from kdcli.models.timm_models import build_timm
 from kdcli.models.torchvision_models import build_torchvision
 from kdcli.models.wrn import WideResNet
 
@@ -82,6 +83,14 @@ def _torchvision(input_shape: Shape, classes: int, options: Options) -> nn.Modul
     return net
 
 
+def _timm(input_shape: Shape, classes: int, options: Options) -> nn.Module:
+    architecture = options["architecture"]
+    channels = _image(architecture, input_shape)[0]
+    net = build_timm(architecture, classes, pretrained=options["pretrained"], in_channels=channels)
+    _try_one_example(architecture, net, input_shape, classes)
+    return net
+
+
 def _custom(input_shape: Shape, classes: int, options: Options) -> nn.Module:
     arguments = dict(options)
     target = arguments.pop("target")
@@ -107,6 +116,7 @@ _BUILDERS: dict[str, Callable[[Shape, int, Options], nn.Module]] = {
     "resnet_cifar": _resnet_cifar,
     "wrn": _wrn,
     "torchvision": _torchvision,
+    "timm": _timm,
     "custom": _custom,
 }
 MODEL_NAMES = tuple(_BUILDERS)

@@ -59,7 +59,7 @@ def _pretrained(torchvision: Any, name: str) -> nn.Module:
     options = {"aux_logits": False} if name in _AUXILIARY else {}
     try:
         # Standard output belongs to the command's result, and torch announces the download there.
-        with redirect_stdout(sys.stderr), _weights_only():
+        with redirect_stdout(sys.stderr), weights_only():
             net: nn.Module = torchvision.models.get_model(name, weights="DEFAULT", progress=False, **options)
     except Exception as error:
         raise MachineError(
@@ -71,7 +71,7 @@ def _pretrained(torchvision: Any, name: str) -> nn.Module:
 
 
 @contextmanager
-def _weights_only() -> Iterator[None]:
+def weights_only() -> Iterator[None]:
     """Have torch refuse a weight file that holds anything but tensors, which torchvision does not ask for."""
     key = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
     before = os.environ.get(key)

@@ -48,5 +48,6 @@ class Contest:
             )
             subjects = load_subjects(config, [RunDir.open(Path(run))], device, lambda _: None)
             (exam,) = load_exams(subjects, device, smoke=self._smoke)
-            self._right[run] = ask(subjects[0], exam.test, "test").argmax(1) == exam.test.labels
+            said = ask(subjects[0].logits, exam.test, "test", subjects[0].place)
+            self._right[run] = said.argmax(1) == exam.test.labels
         return self._right[run]

@@ -20,6 +20,7 @@ from kdcli.errors import DivergedError
 from kdcli.metrics import Measures, measure
 from kdcli.program.commits import commit_best, commit_diverged, commit_last
 from kdcli.program.slots import Program, Slot, schedule_value
+from kdcli.schema.method import loss_label
 from kdcli.schema.model import model_label
 from kdcli.schema.results import Selected, Summary, TestMeasures, TransferSummary
 
@@ -124,7 +125,7 @@ def summarise(outcome: Outcome, fit: Fit, data: Data, test: TestMeasures, *, wal
         seed=config.seed,
         temperature=schedule_value(config.temperature) if has_soft else None,
         alpha=schedule_value(config.alpha) if has_soft else None,
-        loss=config.loss.kind,
+        loss=loss_label(config.loss),
         epochs=epochs,
         steps=fit.step if standing.stopped_epoch is None else standing.stopped_step,
         wall_seconds=wall_seconds,

@@ -28,7 +28,7 @@ from kdcli.program.teaching import LoadedTeacher
 from kdcli.program.tracking import Tracking
 from kdcli.program.train import train
 from kdcli.rundir import RunDir, RunLock, create_child, describe_environment
-from kdcli.schema import Course, Evaluate
+from kdcli.schema import Course, Evaluate, Import
 from kdcli.schema.results import Summary
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Manner:
     display: Callable[[str, Sequence[str], int, float | None], Display]
     say: Callable[[str], None]
 
-    def contents(self, config: Course | Evaluate) -> dict[str, Any]:
+    def contents(self, config: Course | Evaluate | Import) -> dict[str, Any]:
         """What a run directory holds from its first moment."""
         return {
             "label": None,
@@ -66,7 +66,7 @@ class Manner:
         }
 
 
-def _environment(config: Course | Evaluate) -> dict[str, object]:
+def _environment(config: Course | Evaluate | Import) -> dict[str, object]:
     data = None if isinstance(config, Evaluate) else load_dataset(config.dataset).fingerprint
     described = describe_environment(str(pick_device(config.device)))
     return described | {"processes": current().size, "data_fingerprint": data}

@@ -18,7 +18,7 @@ from kdcli.rundir import RunDir, create_run
 from kdcli.rundir.find import SPECIALIST
 from kdcli.schema import Course, Specialist, TrainSpecialists
 from kdcli.schema.method import Loss
-from kdcli.schema.model import Model, Selection, Torchvision
+from kdcli.schema.model import Model, Selection, Timm, Torchvision
 from kdcli.specialists import ClassSets, class_sets, prediction_covariance
 
 COMMAND = "train-specialists"
@@ -107,7 +107,7 @@ def find_sets(config: TrainSpecialists, generalist: LoadedTeacher, data: Data) -
 
 def member_configs(config: TrainSpecialists, model: Model, sets: ClassSets) -> list[Specialist]:
     """The configurations of the specialists, and of the baseline; network k has seed 1000 * seed + k."""
-    if isinstance(model, Torchvision):
+    if isinstance(model, Torchvision | Timm):
         model = model.model_copy(update={"pretrained": False})  # it begins with the generalist's weights
     shared = {name: getattr(config, name) for name in (*Course.model_fields, "teacher", "specialists", "trust_code")}
     special = [*map(list, sets), *([None] if config.baseline else [])]

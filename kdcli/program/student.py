@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from kdcli.build import Data, build_bank, load_data, pick_device
+from kdcli.build import Data, build_bank, check_own_loss, load_data, pick_device
 from kdcli.engine.bank import Bank
 from kdcli.metrics import gap_closed, mcnemar
 from kdcli.program.costs import cost_of_model
@@ -88,6 +88,7 @@ def open_classroom(configs: Sequence[DistillStudent], teacher_runs: Sequence[Run
     teacher = load_teacher(teacher_runs, device, ensemble=config.ensemble, trust_code=config.trust_code, say=manner.say)
     data = _load(config, device, manner)
     check_teacher(teacher, data)
+    check_own_loss(config, data.num_classes)
     return Classroom(teacher, teacher.teacher.sha256(), data, build_bank(configs, data))
 
 

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from kdcli import data
 from kdcli.build import SMOKE_BATCHES, SMOKE_EXAMPLES, Data, load_data
 from kdcli.data.source import Source
-from kdcli.data.types import Dataset
 from kdcli.errors import CheckpointError, DataError, UsageError
 from kdcli.losses import combine_members
 from kdcli.models import count_bytes
+from kdcli.portable.read import OnnxNetwork, read_onnx
 from kdcli.program.teaching import recorded_run, selection
 from kdcli.rundir import RunDir
-from kdcli.schema import Course, Evaluate, TrainSpecialists, convert, parse_config
+from kdcli.schema import Course, Evaluate, Import, TrainSpecialists, convert, parse_config
 from kdcli.schema.card import NetworkCard
 from kdcli.schema.commands import EnsembleMean
-from kdcli.schema.data import TrainingSet
+from kdcli.schema.data import Dataset, OwnData, TrainingSet
 from kdcli.schema.model import Selection
+from kdcli.schema.portable import PortableCard
 from kdcli.schema.results import Summary
 from kdcli.specialists import Council
 from kdcli.teachers import weights_sha256
@@ -36,11 +39,21 @@ class Subject:
     """
 
     run: RunDir
-    config: Course
+    config: Course | Import
     summary: Summary | None
     members: Sequence[Trained]
     ensemble: EnsembleMean
     council: Council | None = None
+
+    @property
+    def place(self) -> Path:
+        """Where it lies."""
+        return self.run.path
+
+    @property
+    def dataset(self) -> Dataset:
+        """The data that it is asked about: those that it was trained on."""
+        return self.config.dataset
 
     @property
     def card(self) -> NetworkCard:
@@ -68,14 +81,39 @@ class Subject:
         return combine_members(torch.stack(answers), 1.0, self.ensemble)
 
 
+@dataclass(frozen=True)
+class ExportedFile:
+    """A file of ``kd export`` that is measured, on data that the user names."""
+
+    network: OnnxNetwork
+    dataset: Dataset
+
+    @property
+    def place(self) -> Path:
+        """Where it lies."""
+        return self.network.path
+
+    @property
+    def card(self) -> PortableCard:
+        """What it says of itself."""
+        return self.network.card
+
+    def logits(self, raw: Tensor) -> Tensor:
+        """What it says of raw inputs ``(B, ...)``: logits ``(B, C)``, float32."""
+        return self.network.logits(raw)
+
+
+Asked = Subject | ExportedFile
+
+
 def load_subjects(
-    config: Evaluate, runs: Sequence[RunDir], device: torch.device, say: Callable[[str], None]
-) -> list[Subject]:
+    config: Evaluate, runs: Sequence[RunDir | Path], device: torch.device, say: Callable[[str], None]
+) -> list[Asked]:
     """Load what ``kd evaluate`` is asked to measure.
 
     Args:
         config: Of the evaluation.
-        runs: Trainings.
+        runs: Trainings, or exported files by their paths.
         device: Where the networks go.
         say: Told of a run that did not finish, or whose selected checkpoint is damaged so that another one serves.
 
@@ -83,17 +121,29 @@ def load_subjects(
         CheckpointError: A checkpoint or record that cannot be trusted.
         UsageError: The runs were trained on different data, or a custom model lacks ``trust_code``.
     """
-    subjects = [_load(run, config, device, say) for run in runs]
+    found = {run.path: _load(run, config, device, say) for run in runs if isinstance(run, RunDir)}
+    subjects = [
+        found[run.path] if isinstance(run, RunDir) else ExportedFile(read_onnx(run), _data_of_files(config, found))
+        for run in runs
+    ]
     first = subjects[0]
     for other in subjects[1:]:
         if other.card.fingerprint != first.card.fingerprint:
             raise UsageError(
-                f"runs on different data cannot be compared: {first.run.path} knows {_of(first.card)}, "
-                f"{other.run.path} {_of(other.card)}",
+                f"runs on different data cannot be compared: {first.place} knows {_of(first.card)}, "
+                f"{other.place} {_of(other.card)}",
                 where="run",
                 fix="evaluate them one by one",
             )
     return subjects
+
+
+def _data_of_files(config: Evaluate, runs: Mapping[Path, Subject]) -> Dataset:
+    """What the user names, or the data of a run beside it."""
+    beside = next(iter(runs.values()), None)
+    section = config.dataset or (None if beside is None else beside.dataset)
+    assert section is not None, "checked with the names"
+    return section
 
 
 def _load(run: RunDir, config: Evaluate, device: torch.device, say: Callable[[str], None]) -> Subject:
@@ -101,7 +151,13 @@ def _load(run: RunDir, config: Evaluate, device: torch.device, say: Callable[[st
         say(f"{run.path} is {run.status}: what is measured is the checkpoint it left")
     where = str(run.path / "config.yaml")
     own = parse_config(run.record.command, run.config(), error=CheckpointError, where=where)
-    assert isinstance(own, Course)
+    assert isinstance(own, Course | Import)
+    if isinstance(own.dataset, OwnData) and not config.trust_code:
+        raise UsageError(
+            f"{where} asks for code of its own: {own.dataset.target!r}",
+            where="dataset.target",
+            fix="add trust_code=true if you know what that code does",
+        )
     networks = [*([recorded_run(own.teacher, run)] if isinstance(own, TrainSpecialists) else []), *member_runs(run)]
     members = [
         load_trained(each, device, trust_code=config.trust_code, select=selection(each), say=say) for each in networks
@@ -159,7 +215,7 @@ class Exam:
     train: Part
 
 
-def load_exams(subjects: Sequence[Subject], device: torch.device, *, smoke: bool) -> list[Exam]:
+def load_exams(subjects: Sequence[Asked], device: torch.device, *, smoke: bool) -> list[Exam]:
     """Each run's exam, its data parted as its own configuration says; runs that agree in that share it.
 
     Raises:
@@ -169,41 +225,49 @@ def load_exams(subjects: Sequence[Subject], device: torch.device, *, smoke: bool
     for subject in subjects:
         key = _section_key(subject)
         if key not in exams:
-            exams[key] = _load_exam(subject.config, device, smoke=smoke)
+            exams[key] = load_exam(subject.dataset, device, smoke=smoke)
         _check_data(subject, exams[key].data.dataset)
     return [exams[_section_key(subject)] for subject in subjects]
 
 
-def _section_key(subject: Subject) -> str:
-    return subject.config.dataset.model_copy(update={"views": "none"}).model_dump_json()
+def _section_key(subject: Asked) -> str:
+    return subject.dataset.model_copy(update={"views": "none"}).model_dump_json()
 
 
-def _load_exam(config: Course, device: torch.device, *, smoke: bool) -> Exam:
+def load_exam(section: Dataset, device: torch.device, *, smoke: bool) -> Exam:
+    """The exam on the data that a section names."""
     whole = TrainingSet(kind="training_set")
-    data = load_data(config.dataset, whole, device, smoke=smoke, batch_size=config.batch_size)
-    train = data.train[: SMOKE_BATCHES * SMOKE_EXAMPLES] if smoke else data.train
+    loaded = load_data(section, whole, device, smoke=smoke, batch_size=SMOKE_EXAMPLES)
+    train = loaded.train[: SMOKE_BATCHES * SMOKE_EXAMPLES] if smoke else loaded.train
     return Exam(
-        data=data,
-        test=Part(data.test, torch.arange(len(data.test)), data.test_labels),
-        train=Part(data.source, train, data.dataset.train.labels[train]),
+        data=loaded,
+        test=Part(loaded.test, torch.arange(len(loaded.test)), loaded.test_labels),
+        train=Part(loaded.source, train, loaded.dataset.train.labels[train]),
     )
 
 
-def _check_data(subject: Subject, dataset: Dataset) -> None:
-    held = (dataset.fingerprint, dataset.classes, dataset.input_shape)
+def _check_data(subject: Asked, dataset: data.Dataset) -> None:
+    if isinstance(subject, ExportedFile):
+        _check_card(subject.card, subject.place, dataset, "dataset", "name the data it was trained on")
+        return
     for member in subject.members:
-        card = member.card
-        known = (card.fingerprint, tuple(card.classes), tuple(card.input_shape))
-        if known != held:
-            raise DataError(
-                f"{member.run} was trained on {_described(card.dataset, *known)}; "
-                f"what is found now is {_described(dataset.name, *held)}",
-                where=f"{subject.run.path}/config.yaml: dataset",
-                fix="put back the data it was trained on, or train again",
-            )
+        where = f"{subject.run.path}/config.yaml: dataset"
+        _check_card(member.card, member.run, dataset, where, "put back the data it was trained on, or train again")
 
 
-def _of(card: NetworkCard) -> str:
+def _check_card(card: NetworkCard | PortableCard, place: Path, dataset: data.Dataset, where: str, fix: str) -> None:
+    held = (dataset.fingerprint, dataset.classes, dataset.input_shape)
+    known = (card.fingerprint, tuple(card.classes), tuple(card.input_shape))
+    if known != held:
+        raise DataError(
+            f"{place} was trained on {_described(card.dataset, *known)}; "
+            f"what is found now is {_described(dataset.name, *held)}",
+            where=where,
+            fix=fix,
+        )
+
+
+def _of(card: NetworkCard | PortableCard) -> str:
     return _described(card.dataset, card.fingerprint, card.classes, card.input_shape)
 
 

@@ -30,7 +30,7 @@ class Priced:
         kind: student, network, baseline or teacher.
         top1: Top-1 on test of each seed, fractions.
         parameters: How many it has.
-        macs: Multiplications for one example.
+        macs: Multiplications for one example; None where nobody counted them.
         bytes: Its size.
         seconds: Median time for one example; None where it was not measured.
     """
@@ -39,7 +39,7 @@ class Priced:
     kind: str
     top1: Sequence[float]
     parameters: int
-    macs: int
+    macs: int | None
     bytes: int
     seconds: float | None
 
@@ -56,7 +56,7 @@ class Priced:
 
 _COSTS: Sequence[tuple[str, Callable[[Priced], float]]] = (
     ("parameters", lambda one: one.parameters),
-    ("multiplications for one example", lambda one: one.macs),
+    ("multiplications for one example", lambda one: one.macs or 0),
     ("bytes", lambda one: one.bytes),
     ("ms for one example", lambda one: 1000 * (one.seconds or 0.0)),
 )
@@ -84,8 +84,7 @@ def tradeoff(points: Sequence[Priced], stem: Path) -> Drawing:
     """
     from matplotlib.figure import Figure
 
-    timed = all(one.seconds for one in points)
-    costs = _COSTS if timed else _COSTS[:-1]
+    costs = [(title, cost) for title, cost in _COSTS if all(map(cost, points))]
     with styled():
         figure = Figure(figsize=(9.0, 7.2), dpi=150, layout="constrained")
         axes = figure.subplots(2, 2, sharey=True).flatten()
@@ -94,7 +93,8 @@ def tradeoff(points: Sequence[Priced], stem: Path) -> Drawing:
             _draw(one, points, cost, front)
             finish(one, title, "top-1 on test, %", "", legend=False)
         axes[0].legend(loc="lower right")
-        axes[-1].set_visible(timed)
+        for unused in axes[len(costs) :]:
+            unused.set_visible(False)
         rows = [_row(one, costs, [front[k] for front in fronts]) for k, one in enumerate(points)]
         return write(figure, stem, _header(costs), rows)
 

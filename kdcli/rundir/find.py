@@ -14,12 +14,17 @@ from kdcli.rundir.run import RECORD, RunDir
 Purpose = Literal["teacher", "run", "resume"]
 
 TEACHERS = ("train-teacher", "distill-student")
-"""Trainings of one network, or of an ensemble, which others can learn from."""
+"""Trainings of one network, or of an ensemble."""
 
 TRAININGS = (*TEACHERS, "train-specialists")
 SPECIALIST = "specialist"
 """What a network inside a run of ``train-specialists`` is recorded as."""
 
+IMPORTS = "import"
+NETWORKS = (*TRAININGS, SPECIALIST, IMPORTS)
+"""What the runs that hold networks are recorded as."""
+
+_TEACHING = (*TEACHERS, IMPORTS)
 _RESUMABLE = (*TRAININGS, SPECIALIST, SWEEPS, SEARCHES, STUDIES)
 _LATEST = {"teacher": "finished train-teacher", "run": "finished training", "resume": "run that can go on"}
 _SHOWN = 5
@@ -45,7 +50,7 @@ def resolve_run(text: str, *, root: Path, purpose: Purpose, smoke: bool) -> RunD
     if text == "latest":
         return _latest(root, purpose, smoke=smoke)
     run = _at_path(text, purpose, smoke=smoke) or _named(text, root, purpose, smoke=smoke)
-    if purpose != "run" and run.record.command not in (TEACHERS if purpose == "teacher" else _RESUMABLE):
+    if purpose != "run" and run.record.command not in (_TEACHING if purpose == "teacher" else _RESUMABLE):
         raise UsageError(
             f"a {run.record.command!a} cannot be used here", where=f"{purpose}={text}", fix=_first_step(purpose, smoke)
         )

@@ -11,6 +11,7 @@ from kdcli.schema.commands import (
     Course,
     DistillStudent,
     Evaluate,
+    Import,
     Specialist,
     Training,
     TrainSpecialists,
@@ -19,12 +20,13 @@ from kdcli.schema.commands import (
 from kdcli.schema.convert import convert
 from kdcli.schema.rules import check_rules
 
-COMMANDS: Mapping[str, type[Course] | type[Evaluate]] = {
+COMMANDS: Mapping[str, type[Course] | type[Evaluate] | type[Import]] = {
     "train-teacher": TrainTeacher,
     "distill-student": DistillStudent,
     "train-specialists": TrainSpecialists,
     "specialist": Specialist,
     "evaluate": Evaluate,
+    "import": Import,
 }
 """What runs are records of: the commands, and ``specialist``, a network inside a run of ``train-specialists``."""
 
@@ -34,6 +36,7 @@ __all__ = [
     "Course",
     "DistillStudent",
     "Evaluate",
+    "Import",
     "Specialist",
     "TrainSpecialists",
     "TrainTeacher",

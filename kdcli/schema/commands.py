@@ -8,12 +8,13 @@ from pydantic import Field
 
 from kdcli.schema.base import Count, Interval, Section, Seed, Temperature
 from kdcli.schema.data import Dataset, Transfer
-from kdcli.schema.method import AlphaSchedule, Loss, TemperatureSchedule
+from kdcli.schema.method import AlphaSchedule, AnyLoss, TemperatureSchedule
 from kdcli.schema.model import Model
 from kdcli.schema.optimization import LrSchedule, Optimizer
 from kdcli.schema.tracking import NoTracker, Tracker
 
 EnsembleMean = Literal["arithmetic", "geometric"]
+Normalizer = float | list[float] | Literal["measured"]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
 
 
@@ -61,7 +62,7 @@ class Training(Course):
     """What the training of a network is told besides: which network, and what it minimises."""
 
     model: Model
-    loss: Loss
+    loss: AnyLoss
 
 
 class TrainTeacher(Training):
@@ -122,9 +123,10 @@ class Bias(Section):
 
 
 class Evaluate(Section):
-    """``kd evaluate``: the RUN or RUNs to measure."""
+    """``kd evaluate``: the RUN or RUNs to measure, or exported files, with the ``dataset`` to measure those on."""
 
     run: str | list[str]
+    dataset: Dataset | None = None
     ensemble: EnsembleMean
     latency: bool
     trust_code: bool
@@ -133,4 +135,24 @@ class Evaluate(Section):
     bias: Bias = Bias()
 
 
-Config = TrainTeacher | DistillStudent | TrainSpecialists | Specialist | Evaluate
+class Import(Section):
+    """``kd import``: a file of weights that another program wrote, and what these weights are.
+
+    ``mean`` and ``std`` are the normalisation that the network was trained with: a number, one a channel, or
+    ``measured``. ``classes`` are in the order of its outputs; null: in that of the data.
+    """
+
+    file: str
+    model: Model
+    dataset: Dataset
+    mean: Normalizer
+    std: Normalizer
+    classes: list[str] | None
+    prefix: str | None
+    match: Literal["names", "order"]
+    name: Annotated[str, Field(min_length=1, max_length=80)] | None
+    device: Device
+    output_dir: str
+
+
+Config = TrainTeacher | DistillStudent | TrainSpecialists | Specialist | Evaluate | Import

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -60,7 +60,15 @@ class Csv(DatasetSection):
     nominal: list[str] | None = None
 
 
-Dataset = Annotated[Shipped | Downloaded | ImageFolder | Csv, Field(discriminator="kind")]
+class OwnData(DatasetSection):
+    """The user's own data: ``target`` is ``package.module:function``, called with ``arguments``."""
+
+    kind: Literal["custom"]
+    target: str
+    arguments: dict[str, Any] = {}
+
+
+Dataset = Annotated[Shipped | Downloaded | ImageFolder | Csv | OwnData, Field(discriminator="kind")]
 
 
 class Originals(Section):

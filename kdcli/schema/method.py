@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import Field
 
@@ -16,6 +16,23 @@ class Loss(Section):
 
     kind: Literal["hard", "kd", "soft_ce", "mse_logits", "cwtm", "dkpp", "mutual"]
     label_smoothing: Weight = 0.0
+
+
+class OwnLoss(Section):
+    """The user's own soft term: ``target`` is ``package.module:function``, called with ``arguments``."""
+
+    kind: Literal["custom"]
+    target: str
+    arguments: dict[str, Any] = {}
+    label_smoothing: Weight = 0.0
+
+
+AnyLoss = Annotated[Loss | OwnLoss, Field(discriminator="kind")]
+
+
+def loss_label(loss: AnyLoss) -> str:
+    """Name a loss in results."""
+    return loss.target if isinstance(loss, OwnLoss) else loss.kind
 
 
 class Constant(Section, Generic[Value]):

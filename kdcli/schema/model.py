@@ -58,6 +58,14 @@ class Torchvision(Section):
     pretrained: bool = False
 
 
+class Timm(Section):
+    """A classification model of timm, by its name, perhaps with a tag: ``resnet18.a1_in1k``."""
+
+    kind: Literal["timm"]
+    name: str
+    pretrained: bool = False
+
+
 class Custom(Section):
     """The user's own network: ``target`` is ``package.module:factory``, called with ``arguments``."""
 
@@ -78,13 +86,15 @@ class Selection(Section):
     share: Share = 0.5
 
 
-Model = Annotated[Mlp | Lenet | Cnn | CifarResnet | Wrn | Torchvision | Custom | Selection, Field(discriminator="kind")]
+Model = Annotated[
+    Mlp | Lenet | Cnn | CifarResnet | Wrn | Torchvision | Timm | Custom | Selection, Field(discriminator="kind")
+]
 
 
 def build_options(model: Model) -> dict[str, Any]:
     """The arguments of the network's builder in ``kdcli.models``."""
     match model:
-        case Torchvision(name=name, pretrained=pretrained):
+        case Torchvision(name=name, pretrained=pretrained) | Timm(name=name, pretrained=pretrained):
             return {"architecture": name, "pretrained": pretrained}
         case Custom(target=target, arguments=arguments):
             return {**arguments, "target": target}
@@ -102,7 +112,7 @@ def model_label(model: Model) -> str:
             return f"resnet{depth}" + (f"x{last // 64}" if last > 64 else "")
         case Wrn(depth=depth, widen=widen):
             return f"wrn_{depth}_{widen}"
-        case Torchvision(name=name):
+        case Torchvision(name=name) | Timm(name=name):
             return name
         case Custom(target=target):
             return target

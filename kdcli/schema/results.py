@@ -239,7 +239,10 @@ class BiasSummary(Result):
 
 
 class EvaluatedRun(Result):
-    """One run measured: on test, and where it can be on train, against its teacher if it has one."""
+    """One run measured: on test, and where it can be on train, against its teacher if it has one.
+
+    Of an exported file, ``macs`` are null.
+    """
 
     run: str
     command: str
@@ -247,7 +250,7 @@ class EvaluatedRun(Result):
     dataset: str
     members: int
     parameters: int
-    macs: int
+    macs: int | None
     bytes: int
     test: TestMeasures
     train: TestMeasures

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kdcli.errors import KDError
-from kdcli.schema.commands import Config, Course, DistillStudent, Evaluate, Training, TrainTeacher
+from kdcli.schema.commands import Config, Course, DistillStudent, Evaluate, Import, Training, TrainTeacher
 from kdcli.schema.data import Synthetic
 from kdcli.schema.method import AlphaSchedule, Constant
 from kdcli.schema.model import Selection
@@ -13,7 +13,7 @@ _TABLES = ("letter", "letter_p1", "letter_p2", "csv")
 
 def check_rules(config: Config, error: type[KDError]) -> None:
     """Raise ``error`` where keys that are right one by one contradict each other."""
-    if isinstance(config, Evaluate):
+    if isinstance(config, Evaluate | Import):
         return
     if isinstance(config, Training) and isinstance(config.model, Selection):
         _check_ensemble_selection(config, error)

@@ -41,7 +41,7 @@ def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("kd --json ev", ["evaluate"]),
         ("kd nonsense", []),
         ("kd completion ", ["bash", "zsh", "fish"]),
-        ("kd help ex", ["exit-codes"]),
+        ("kd help ex", ["export", "exit-codes"]),
         ("kd distill-student --cfg ", ["job", "hydra", "all"]),
         ("kd distill-student -c ", ["job", "hydra", "all"]),
         ("kd distill-student --progress=r", ["--progress=rich"]),

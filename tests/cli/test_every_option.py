@@ -26,8 +26,11 @@ NEEDS = {
     ("dataset", "csv"): ["dataset.path=here.csv", "dataset.target=species"],
     ("dataset", "imagefolder"): ["dataset.root=here"],
     ("model", "torchvision"): ["model.name=resnet18"],
+    ("dataset", "custom"): ["dataset.target=package.module:function"],
+    ("loss", "custom"): ["loss.target=package.module:function"],
     ("model", "custom"): ["model.target=package.module:factory"],
     **{("transfer", kind): ["alpha=1"] for kind in ("munge", "nbe", "random")},
+    ("model", "timm"): ["model.name=resnet18"],
 }
 
 

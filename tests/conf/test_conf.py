@@ -29,8 +29,11 @@ NEEDS = {
     "dataset=csv": ["dataset.path=here.csv", "dataset.target=species"],
     "dataset=imagefolder": ["dataset.root=here"],
     "model=torchvision": ["model.name=resnet18"],
+    "dataset=custom": ["dataset.target=package.module:function"],
+    "loss=custom": ["loss.target=package.module:function"],
     "model=custom": ["model.target=package.module:factory"],
     **{f"transfer={kind}": ["alpha.value=1"] for kind in ("munge", "nbe", "random")},
+    "model=timm": ["model.name=resnet18"],
 }
 GIVEN = {key.split("=")[0] + "." + need.split(".")[1].split("=")[0] for key, needs in NEEDS.items() for need in needs}
 NEEDS["model=selection"] = ["dataset=letter_p1"]  # its row has no dataset of its own
@@ -53,8 +56,8 @@ def content(group: str, option: str) -> dict[str, Any]:
 
 
 def rows(command: str) -> list[dict[str, str]]:
-    """Each option once; a teacher has but one loss and needs labels, peers are no teacher, a student is a network, and a
-    recipe chooses for other groups.
+    """Each option once; a teacher has but one loss and needs labels, peers are no teacher, a student is a network, and
+    a recipe chooses for other groups.
     """
     table = {group: options(group) for group in groups(command)}
     del table["recipe"]
@@ -155,7 +158,7 @@ def test_the_recipe_of_2012_is_that_of_the_paper(composed: Composed) -> None:
     assert data["batch_size"] == 100
 
 
-NAMED = [name for name in options("model") if name not in {"mlp", "mlp_shallow", "torchvision", "custom"}]
+NAMED = [name for name in options("model") if name not in {"mlp", "mlp_shallow", "torchvision", "timm", "custom"}]
 
 
 @pytest.mark.parametrize("name", NAMED)

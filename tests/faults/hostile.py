@@ -134,6 +134,8 @@ def _as_files(world: World, row: Row, made: dict[str, object]) -> None:
             path.write_bytes(DISGUISES["zip archive"][1](value, b""))
             place.try_line(f"{gadget}: teacher={path.name}", ["distill-student", f"teacher={path}", place.place()])
             place.try_line(f"{gadget}: run={path.name}", ["evaluate", f"run={path}", place.place()])
+            foreign = ["import", str(path), "model=mlp_30", "mean=0", "std=1", place.place()]
+            place.try_line(f"{gadget}: import {path.name}", foreign)
     place.judge(row, lambda _: {2, 4})
 
 
@@ -217,7 +219,7 @@ def own_code(world: World) -> Row:
     """S2: custom models that a file names, and files that call themselves trusted."""
     row = Row(
         "S2 custom",
-        "model=custom in a file, with or without trust_code in that file",
+        "model=custom, loss=custom or dataset=custom in a file, with or without trust_code in that file",
         "exit 2, and the code is not imported",
     )
     place = Range(world)
@@ -227,14 +229,23 @@ def own_code(world: World) -> Row:
     _edit_state(run, lambda state: state["card"].update(model=custom))  # type: ignore[attr-defined]
     place.try_line("card, evaluate", ["evaluate", f"run={run}", "device=cpu", "latency=false", place.place()])
     place.try_line("card, teacher", ["distill-student", f"teacher={run}", *world.net(6, 1), place.place()])
-    for path in (world.stopped, _stopped_student(world, run)):
-        copied = place.copy(path)
-        config = yaml.safe_load((copied / "config.yaml").read_text())
-        config |= {"trust_code": True} if "trust_code" in config else {"model": custom}
-        (copied / "config.yaml").write_text(yaml.safe_dump(config))
-        place.try_line(f"config.yaml of {path.parent.name}, resume", ["resume", str(copied)])
+    student = _stopped_student(world, run)
+    cases = ((world.stopped, {"model": custom}), (world.stopped, {"dataset": custom}), (student, {"loss": custom}))
+    for path, change in (*cases, (student, {"trust_code": True})):
+        copied = _reconfigured(place, path, change)
+        place.try_line(f"{change} in config.yaml of {path.parent.name}, resume", ["resume", str(copied)])
+    measured = _reconfigured(place, world.teacher, {"dataset": custom})
+    place.try_line("data in config.yaml, evaluate", ["evaluate", f"run={measured}", "device=cpu", place.place()])
+    place.try_line("data in config.yaml, export", ["export", str(measured)])
     place.judge(row, lambda _: {2, 4})
     return row
+
+
+def _reconfigured(place: Range, run: Path, change: dict[str, object]) -> Path:
+    copied = place.copy(run)
+    config = yaml.safe_load((copied / "config.yaml").read_text())
+    (copied / "config.yaml").write_text(yaml.safe_dump(config | change))
+    return copied
 
 
 def _stopped_student(world: World, teacher: Path) -> Path:

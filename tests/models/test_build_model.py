@@ -18,9 +18,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "resnet_cifar": {"depth": 8},
     "wrn": {"depth": 10, "widen": 1},
     "torchvision": {"architecture": "shufflenet_v2_x0_5", "pretrained": False},
+    "timm": {"architecture": "resnet18", "pretrained": False},  # see test_timm_models.py
     "custom": {"target": "torch.nn:Sequential"},
 }
-own = pytest.mark.parametrize("name", [name for name in OPTIONS if name != "custom"])
+own = pytest.mark.parametrize("name", [name for name in OPTIONS if name not in ("custom", "timm")])
 
 
 @pytest.fixture

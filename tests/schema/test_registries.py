@@ -50,7 +50,7 @@ def test_means_are_those_of_the_losses() -> None:
 
 
 def test_commands_are_those_with_a_configuration() -> None:
-    known = ["distill-student", "evaluate", "specialist", "train-specialists", "train-teacher"]
+    known = ["distill-student", "evaluate", "import", "specialist", "train-specialists", "train-teacher"]
     assert sorted(COMMANDS) == known
 
 
