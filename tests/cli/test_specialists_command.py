@@ -72,6 +72,30 @@ def test_json_is_the_summary_and_a_dry_run_writes_nothing(
     assert "finished: nothing to resume" in capsys.readouterr().out
 
 
+def test_a_run_is_listed_compared_reported_and_not_exported(
+    tiny_teacher: RunDir, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train-specialists", *TINY, f"teacher={tiny_teacher.path}", "--quiet"]) == 0
+    path, found = only_run().path, summary()
+    capsys.readouterr()
+    assert main(["runs", "command=train-specialists", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["runs"]
+    assert (row["status"], row["top1"], row["teacher_top1"]) == (
+        "finished", found["test"]["top1"], found["teacher"]["test"]["top1"],
+    )  # fmt: skip
+    assert main(["compare", str(path), str(tiny_teacher.path), "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["runs"]) == 2
+    (path / "report.html").unlink()
+    assert main(["report", "latest"]) == 0
+    page = (path / "report.html").read_text()
+    assert "with 2 specialists" in page
+    assert "<h2>Coverage</h2>" in page
+    assert "student" not in page.partition("<h2>Configuration")[0]
+    assert main(["report", str(path / "members/00")]) == 2
+    assert main(["export", str(path)]) == 2
+    assert f"{path}/members/00" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "what"),
     [
@@ -80,6 +104,7 @@ def test_json_is_the_summary_and_a_dry_run_writes_nothing(
         (["specialists.cuont=3"], "did you mean 'specialists.count'?"),
         (["model=mlp_30"], "model"),
         (["transfer.labels=false"], "nothing to tell their classes by"),
+        (["transfer=munge"], "nothing to tell their classes by"),
     ],
 )
 def test_refusals(words: list[str], what: str, capsys: pytest.CaptureFixture[str]) -> None:
