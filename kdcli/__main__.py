@@ -5,10 +5,13 @@ Only the standard library is imported until a valid command is known, so that he
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import sys
+from contextlib import suppress
 from importlib import import_module
+from typing import NoReturn
 
 from kdcli import __version__
 from kdcli.commands import COMMANDS, Command
@@ -123,5 +126,15 @@ def _reader_is_gone() -> int:
     return MachineError.exit_code
 
 
+def console() -> NoReturn:
+    """Run as a process of its own, and leave at once: to take apart what torch has loaded costs half a second."""
+    code = main()
+    atexit._run_exitfuncs()
+    with suppress(OSError, ValueError):  # nobody reads any more
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    console()

@@ -3,9 +3,14 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
+from kdcli.models.cnn import Cnn
 from kdcli.models.counts import count_bytes, count_macs, count_parameters
+from kdcli.models.lenet import LeNet
 from kdcli.models.mlp import Mlp
+from kdcli.models.resnet_cifar import ResNetCifar
+from kdcli.models.wrn import WideResNet
 
 
 def test_mlp_takes_one_multiply_accumulate_a_weight() -> None:
@@ -53,3 +58,21 @@ def test_modes_are_restored_when_the_network_refuses_the_shape() -> None:
     with pytest.raises(RuntimeError):
         count_macs(net, (7,))
     assert net.training
+
+
+OWN: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
+    "mlp": (Mlp(12, [5, 4], 3, batch_norm=True), (3, 2, 2)),
+    "lenet": (LeNet(1, (28, 28), 10), (1, 28, 28)),
+    "cnn": (Cnn(1, 10), (1, 28, 28)),
+    "resnet": (ResNetCifar(8, 3, 10), (3, 32, 32)),
+    "wrn": (WideResNet(10, 2, 3, 10), (3, 32, 32)),
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_what_is_counted_by_layers_is_what_torch_counts_by_operations(name: str) -> None:
+    net, shape = OWN[name]
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        net.eval()(torch.zeros(1, *shape))
+    assert count_macs(net, shape) == counter.get_total_flops() // 2 > 0
+    assert not any(layer._forward_hooks for layer in net.modules())
