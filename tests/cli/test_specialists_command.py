@@ -84,7 +84,7 @@ def test_a_run_is_listed_compared_reported_and_not_exported(
         "finished", found["test"]["top1"], found["teacher"]["test"]["top1"],
     )  # fmt: skip
     assert main(["compare", str(path), str(tiny_teacher.path), "--json"]) == 0
-    assert len(json.loads(capsys.readouterr().out)["runs"]) == 2
+    assert len(json.loads(capsys.readouterr().out)["groups"]) == 2
     (path / "report.html").unlink()
     assert main(["report", "latest"]) == 0
     page = (path / "report.html").read_text()
