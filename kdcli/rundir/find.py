@@ -24,7 +24,9 @@ IMPORTS = "import"
 NETWORKS = (*TRAININGS, SPECIALIST, IMPORTS)
 """What the runs that hold networks are recorded as."""
 
-_TEACHING = (*TEACHERS, IMPORTS)
+TEACHING = (*TEACHERS, IMPORTS)
+"""What the runs that can teach a student are recorded as."""
+
 _RESUMABLE = (*TRAININGS, SPECIALIST, SWEEPS, SEARCHES, STUDIES)
 _LATEST = {"teacher": "finished train-teacher", "run": "finished training", "resume": "run that can go on"}
 _SHOWN = 5
@@ -50,7 +52,7 @@ def resolve_run(text: str, *, root: Path, purpose: Purpose, smoke: bool) -> RunD
     if text == "latest":
         return _latest(root, purpose, smoke=smoke)
     run = _at_path(text, purpose, smoke=smoke) or _named(text, root, purpose, smoke=smoke)
-    if purpose != "run" and run.record.command not in (_TEACHING if purpose == "teacher" else _RESUMABLE):
+    if purpose != "run" and run.record.command not in (TEACHING if purpose == "teacher" else _RESUMABLE):
         raise UsageError(
             f"a {run.record.command!a} cannot be used here", where=f"{purpose}={text}", fix=_first_step(purpose, smoke)
         )

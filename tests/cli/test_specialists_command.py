@@ -92,6 +92,12 @@ def test_a_run_is_listed_compared_reported_and_not_exported(
     assert "<h2>Coverage</h2>" in page
     assert "student" not in page.partition("<h2>Configuration")[0]
     assert main(["report", str(path / "members/00")]) == 2
+    capsys.readouterr()
+    parts = [f"{path}/members/{number}" for number in ("00", "01")]
+    for asked, following in ((parts, f"kd report {path}"), ([path, tiny_teacher.path], "kd distill-student teacher=")):
+        words = [f"run=[{','.join(map(str, asked))}]", "latency=false", "device=cpu", "--smoke"]
+        assert main(["evaluate", *words]) == 0
+        assert f"next  {following}" in capsys.readouterr().out
     assert main(["export", str(path)]) == 2
     assert f"{path}/members/00" in capsys.readouterr().err
 
