@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # The workers of a test run share the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Figures take longer than all the rest of a tiny training; what is about reports asks for them.
+os.environ.setdefault("KD_NO_REPORT", "1")
 
 Configure = Callable[..., Config]
 TINY = ("transfer.fraction=0.02", "epochs=1", "batch_size=32", "optimizer.lr=0.01", "device=cpu")

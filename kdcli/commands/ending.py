@@ -7,7 +7,7 @@ import shutil
 import sys
 
 from kdcli.commands.flags import Flags
-from kdcli.commands.reporting import write_report
+from kdcli.commands.reporting import end_report
 from kdcli.errors import CheckpointError, SweepError
 from kdcli.rundir import RunDir
 from kdcli.schema import convert
@@ -21,7 +21,7 @@ def end_training(run: RunDir, flags: Flags) -> int:
         SweepError: The training is whole, but its baseline diverged.
     """
     summary = convert(Summary, run.summary(), error=CheckpointError, where=str(run.path / "summary.json"))
-    write_report(run)
+    end_report(run)
     if flags.json:
         sys.stdout.write(json.dumps(summary.model_dump(by_alias=True), indent=2) + "\n")
     else:

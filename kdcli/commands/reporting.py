@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,19 @@ from kdcli.schema.results import Evaluation, Summary
 
 if TYPE_CHECKING:
     from kdcli.schema.findings import Findings
+
+
+NOT_NOW = "KD_NO_REPORT"
+
+
+def end_report(run: RunDir) -> None:
+    """Write the report of a training that has just ended, unless the environment leaves it to ``kd report``.
+
+    Raises:
+        MachineError: It cannot be written.
+    """
+    if not os.environ.get(NOT_NOW):
+        write_report(run)
 
 
 def write_report(run: RunDir) -> Path:

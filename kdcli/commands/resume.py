@@ -10,7 +10,7 @@ from pathlib import Path
 from kdcli.commands.ending import end_training
 from kdcli.commands.flags import Flags
 from kdcli.commands.manner import make_manner
-from kdcli.commands.reporting import write_report
+from kdcli.commands.reporting import end_report
 from kdcli.commands.screen import escape_controls
 from kdcli.commands.sweep_results import write_sweep_report
 from kdcli.errors import CheckpointError, Interrupted, UsageError
@@ -83,7 +83,7 @@ def carry_on(run: RunDir, flags: Flags, *, trust_code: bool, launcher: Sequence[
     if run.status == "finished":
         if kind in (*TRAININGS, SWEEPS) and not (run.path / "report.html").exists():
             # It was stopped between its last word and its report.
-            (write_sweep_report if kind == SWEEPS else write_report)(run)
+            (write_sweep_report if kind == SWEEPS else end_report)(run)
         said = escape_controls(f"{run.path} is finished: nothing to resume\n")
         (sys.stderr if flags.json else sys.stdout).write(said)
         if flags.json and kind != STUDIES:

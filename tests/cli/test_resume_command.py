@@ -297,7 +297,10 @@ def test_a_sweep_whose_process_was_killed_goes_on_without_repeating_a_program(
     assert reference.files(whole) == reference.files(sweep.path)
 
 
-def test_a_finished_run_that_was_killed_before_its_report_gets_it(tiny_teacher: RunDir, tmp_path: Path) -> None:
+def test_a_finished_run_that_was_killed_before_its_report_gets_it(
+    tiny_teacher: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KD_NO_REPORT")
     run = tmp_path / "run"
     shutil.copytree(tiny_teacher.path, run)
     shutil.rmtree(run / "figures", ignore_errors=True)

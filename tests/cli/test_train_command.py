@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,7 +54,14 @@ def test_temperature_and_alpha_are_ignored_said_to_be_and_null(capsys: pytest.Ca
     assert said.out.splitlines()[-2:] == [f"run   {run.path}", "next  kd distill-student teacher=latest"]
 
 
-def test_a_run_started_by_itself_has_figures_and_a_report() -> None:
+def test_a_run_started_by_itself_has_figures_and_a_report_unless_the_environment_leaves_them_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert main(["train-teacher", *TINY, "--quiet"]) == 0
+    run = only_run("train-teacher")
+    assert not (run.path / "report.html").exists()
+    shutil.rmtree("outputs")
+    monkeypatch.delenv("KD_NO_REPORT")
     assert main(["train-teacher", *TINY, "--quiet"]) == 0
     run = only_run("train-teacher")
     assert list((run.path / "figures").glob("*.png"))
