@@ -85,7 +85,7 @@ def test_a_run_is_listed_compared_reported_and_not_exported(
     )  # fmt: skip
     assert main(["compare", str(path), str(tiny_teacher.path), "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["groups"]) == 2
-    (path / "report.html").unlink()
+    (path / "report.html").unlink(missing_ok=True)
     assert main(["report", "latest"]) == 0
     page = (path / "report.html").read_text()
     assert "with 2 specialists" in page
