@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -46,6 +47,23 @@ class Span:
 
     low: float
     high: float
+
+
+class Minimised(Protocol):
+    """What a cohort minimises."""
+
+    @property
+    def spans(self) -> Sequence[Span]:
+        """The range of each network's alpha over the whole training."""
+
+    @property
+    def soft_loss(self) -> str | OwnLoss | None:
+        """Name of the soft term, or the user's own; None where there is none."""
+
+    def __call__(
+        self, logits: Tensor, labels: Tensor, teacher_logits: Tensor | None, temperature: Tensor, alpha: Tensor
+    ) -> LossTerms:
+        """Compute the terms of one step; see Objective."""
 
 
 @dataclass(frozen=True)
