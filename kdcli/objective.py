@@ -94,7 +94,8 @@ class Objective:
     @cached_property
     def uses_labels(self) -> bool:
         """Whether any network ever looks at a label."""
-        return self.soft_loss in LABELLED_SOFT_LOSSES or any(span.low < 1 for span in self.spans)
+        labelled = isinstance(self.soft_loss, str) and self.soft_loss in LABELLED_SOFT_LOSSES
+        return labelled or any(span.low < 1 for span in self.spans)
 
     @cached_property
     def _reaches(self) -> tuple[bool, bool]:
