@@ -9,6 +9,7 @@ import atexit
 import gc
 import os
 import sys
+import threading
 from contextlib import suppress
 from importlib import import_module
 from typing import NoReturn
@@ -127,8 +128,13 @@ def _reader_is_gone() -> int:
 
 
 def console() -> NoReturn:
-    """Run as a process of its own, and leave at once: to take apart what torch has loaded costs half a second."""
+    """Run as a process of its own, and leave at once: to take apart what torch has loaded costs half a second.
+
+    Not where other threads have to be waited for.
+    """
     code = main()
+    if threading.active_count() > 1:
+        sys.exit(code)
     atexit._run_exitfuncs()
     with suppress(OSError, ValueError):  # nobody reads any more
         sys.stdout.flush()

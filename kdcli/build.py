@@ -187,7 +187,8 @@ def member_plan(config: Training) -> MemberPlan:
     )
 
 
-def _span(schedule: Schedule) -> Span:
+def span_of(schedule: Schedule) -> Span:
+    """The least and the greatest value of a schedule."""
     if isinstance(schedule, Constant):
         return Span(schedule.constant, schedule.constant)
     assert isinstance(schedule, Linear | Cosine | Step)
@@ -198,7 +199,7 @@ def build_objective(configs: Sequence[Training], plans: Sequence[MemberPlan]) ->
     """One objective for a cohort; its networks agree on the loss, those without a soft term apart."""
     soft = [config for config in configs if config.loss.kind != "hard"]
     return Objective(
-        spans=tuple(_span(plan.alpha) for plan in plans),
+        spans=tuple(span_of(plan.alpha) for plan in plans),
         soft_loss=build_soft_loss(soft[0].loss) if soft else None,
         ensemble=soft[0].ensemble if soft and isinstance(soft[0], DistillStudent) else "arithmetic",
         label_smoothing=tuple(config.loss.label_smoothing for config in configs),
@@ -315,10 +316,11 @@ def build_fit(
         config.batch_size, config.data_seed, answers, epoch_examples, current(),
     )  # fmt: skip
     plan = FitPlan(plans, config.epochs, config.early_stopping, bf16=config.precision == "bf16")
-    return Fit(bank, stream, objective, plan, _validation(loaded, teacher))
+    return Fit(bank, stream, objective, plan, build_validation(loaded, teacher))
 
 
-def _validation(loaded: Data, teacher: Teacher | None) -> Validation | None:
+def build_validation(loaded: Data, teacher: Teacher | None) -> Validation | None:
+    """The validation part with what the teacher says of it; None where no part was cut."""
     if len(loaded.val) == 0:
         return None
     asked = teacher if current().rank == 0 else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -48,6 +49,23 @@ class Span:
     high: float
 
 
+class Minimised(Protocol):
+    """What a cohort minimises."""
+
+    @property
+    def spans(self) -> Sequence[Span]:
+        """The range of each network's alpha over the whole training."""
+
+    @property
+    def soft_loss(self) -> str | OwnLoss | None:
+        """Name of the soft term, or the user's own; None where there is none."""
+
+    def __call__(
+        self, logits: Tensor, labels: Tensor, teacher_logits: Tensor | None, temperature: Tensor, alpha: Tensor
+    ) -> LossTerms:
+        """Compute the terms of one step; see Objective."""
+
+
 @dataclass(frozen=True)
 class Objective:
     """Hard and soft term of K networks, each with its own temperature and alpha.
@@ -76,7 +94,8 @@ class Objective:
     @cached_property
     def uses_labels(self) -> bool:
         """Whether any network ever looks at a label."""
-        return self.soft_loss in LABELLED_SOFT_LOSSES or any(span.low < 1 for span in self.spans)
+        labelled = isinstance(self.soft_loss, str) and self.soft_loss in LABELLED_SOFT_LOSSES
+        return labelled or any(span.low < 1 for span in self.spans)
 
     @cached_property
     def _reaches(self) -> tuple[bool, bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,14 @@ if TYPE_CHECKING:
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Figures take longer than all the rest of a tiny training; what is about reports asks for them.
 os.environ.setdefault("KD_NO_REPORT", "1")
+
+
+@pytest.fixture(autouse=True)
+def _as_a_new_process() -> None:
+    """A training makes its process take the smallest numbers for zero, which hypothesis objects to."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
+
 
 Configure = Callable[..., Config]
 TINY = ("transfer.fraction=0.02", "epochs=1", "batch_size=32", "optimizer.lr=0.01", "device=cpu")

@@ -16,7 +16,7 @@ LAYERS = (
     {"calibration", "bias", "metrics", "losses", "models", "data", "selection", "specialists", "synthetic"},
     {"teachers", "objective", "targets"},
     {"engine"},
-    {"build", "checkpoint", "rundir", "selected", "trained", "transfer", "portable"},
+    {"build", "build_specialists", "checkpoint", "rundir", "selected", "trained", "transfer", "portable"},
     {"report", "trackers"},
     {"program"},
     {"studies"},

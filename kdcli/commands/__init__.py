@@ -63,6 +63,18 @@ _ALL = (
         composed=True,
     ),
     Command(
+        "train-specialists",
+        "specialists",
+        "train specialists for the classes that a network confuses, and combine them with it",
+        "teacher=RUN [key=value ...]",
+        (
+            ("kd train-specialists teacher=latest", "six specialists beside the newest finished network"),
+            ("kd train-specialists teacher=latest specialists.count=8 specialists.size=5", "sets that may overlap"),
+            ("kd train-specialists teacher=latest specialists.full_softmax=true alpha=0.5", "no dustbin: section 6.1"),
+        ),
+        composed=True,
+    ),
+    Command(
         "evaluate",
         "evaluate",
         "measure one run, or several side by side",

@@ -14,7 +14,7 @@ from kdcli.disk import is_temporary, read_bounded
 from kdcli.errors import CheckpointError
 from kdcli.json_io import read_json
 from kdcli.rundir import RunDir, read_metrics
-from kdcli.rundir.find import IMPORTS, TRAININGS
+from kdcli.rundir.find import IMPORTS, SPECIALIST, TRAININGS
 from kdcli.rundir.listing import SEARCHES, STUDIES, SWEEPS
 from kdcli.rundir.run import CHECKPOINTS, CONFIG, ENVIRONMENT, FINDINGS, METRICS, OVERRIDES, RECORD, SUMMARY
 from kdcli.schema import convert
@@ -107,7 +107,7 @@ def _check_run(audit: Audit, path: Path) -> None:
     _read(audit, path / CONFIG, lambda file: _config(run, file))
     _read(audit, path / OVERRIDES, load_yaml_list)
     _read(audit, path / ENVIRONMENT, _object)
-    if run.record.command in TRAININGS:
+    if run.record.command in (*TRAININGS, SPECIALIST):
         _check_training(audit, run)
     elif run.record.command == IMPORTS:
         _check_imported(audit, run)

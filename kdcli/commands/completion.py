@@ -17,8 +17,9 @@ from kdcli.commands.nearest import did_you_mean
 from kdcli.commands.run_entries import FILTERS, KINDS, ORDERS, STATUSES
 from kdcli.errors import UsageError
 
-_RUN_KEYS = {"teacher": ("train-teacher", "import"), "run": ("train-teacher", "distill-student", "import")}
-_RESUMABLE = ("train-teacher", "distill-student", "sweeps", "search")
+_TRAININGS = ("train-teacher", "distill-student", "train-specialists")
+_RUN_KEYS = {"teacher": ("train-teacher", "import"), "run": (*_TRAININGS, "import")}
+_RESUMABLE = (*_TRAININGS, "sweeps", "search")
 _SEARCHABLE = ("train-teacher", "distill-student")
 _OUTPUTS = Path("outputs")
 _TAKE_RUNS = ("runs", "compare", "report", "verify")

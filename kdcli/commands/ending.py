@@ -25,11 +25,13 @@ def end_training(run: RunDir, flags: Flags) -> int:
     if flags.json:
         sys.stdout.write(json.dumps(summary.model_dump(by_alias=True), indent=2) + "\n")
     else:
+        from kdcli.report.specialists import specialists_verdict
         from kdcli.report.text import encodable
         from kdcli.report.verdict import training_verdict
 
         width = shutil.get_terminal_size((100, 24)).columns
-        verdict = training_verdict(summary, width=width, smoke=run.record.smoke)
+        conclude = training_verdict if summary.specialists is None else specialists_verdict
+        verdict = conclude(summary, width=width, smoke=run.record.smoke)
         sys.stdout.write(encodable(verdict + "\n", sys.stdout.encoding))
     _check_baseline(run)
     return 0
@@ -40,9 +42,9 @@ def _check_baseline(run: RunDir) -> None:
     record = RunDir.open(path).record if (path / "run.json").exists() else None
     if record is not None and record.status == "diverged" and record.error is not None:
         raise SweepError(
-            f"the student is whole, but there is nothing to compare it with: {record.error.what}",
+            f"the run is whole, but there is nothing to compare it with: {record.error.what}",
             where=str(path),
-            fix="lower optimizer.lr, which the student and its baseline share",
+            fix="lower optimizer.lr, which the baseline shares",
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from kdcli.commands.screen import escape_controls
 from kdcli.errors import UsageError
 from kdcli.json_io import encode_json
 from kdcli.rundir import RunDir, resolve_run
-from kdcli.rundir.find import NETWORKS
+from kdcli.rundir.find import NETWORKS, SPECIALIST, TEACHING
 from kdcli.schema import Evaluate
 from kdcli.schema.model import model_label
 
@@ -134,13 +135,19 @@ def _shown(evaluation: Evaluation, runs: Sequence[RunDir | Path], page: Path, *,
 
 
 def _next_command(runs: Sequence[RunDir | Path]) -> str:
-    """What to run next: a student beside its teacher and baseline, or else a student of the first."""
+    """What to run next: a student beside its teacher and baseline, or else a student of the first that can teach."""
+    from kdcli.program.slots import home_of
     from kdcli.program.subjects import read_summary
     from kdcli.report.paste import override
     from kdcli.report.verdict import next_command
 
-    first = next((run for run in runs if isinstance(run, RunDir)), None)
-    if first is None:
+    found = [run for run in runs if isinstance(run, RunDir)]
+    if not found:
         return f"kd evaluate {override('run', ['latest', str(runs[0])])}"
-    summary = read_summary(first) if len(runs) == 1 else None
-    return f"kd distill-student {override('teacher', str(first.path))}" if summary is None else next_command(summary)
+    summary = read_summary(found[0]) if len(runs) == 1 else None
+    if summary is not None and summary.command != SPECIALIST:
+        return next_command(summary)
+    teacher = next((run for run in found if run.record.command in TEACHING), None)
+    if teacher is None:
+        return f"kd report {shlex.quote(str(home_of(found[0])))}"
+    return f"kd distill-student {override('teacher', str(teacher.path))}"

@@ -19,7 +19,7 @@ from kdcli.program.slots import home_of, teacher_names
 from kdcli.rundir import RunDir, resolve_run
 from kdcli.rundir.find import TRAININGS
 from kdcli.rundir.listing import SEARCHES, STUDIES, SWEEPS
-from kdcli.schema import Config, DistillStudent, TrainTeacher, parse_config
+from kdcli.schema import Config, DistillStudent, TrainSpecialists, TrainTeacher, parse_config
 from kdcli.schema.own_code import code_named
 
 _KEYS = ("output_dir", "trust_code")
@@ -115,6 +115,11 @@ def _resume_training(run: RunDir, flags: Flags, *, trust_code: bool) -> int:
 
         teachers = [recorded_run(name, run) for name in teacher_names(config)]
         distill_student(config, teachers, manner, run)
+    elif isinstance(config, TrainSpecialists):
+        from kdcli.program.specialists import train_specialists
+        from kdcli.program.teaching import recorded_run
+
+        train_specialists(config, recorded_run(config.teacher, run), manner, run)
     else:
         raise UsageError(f"a {run.record.command} cannot be resumed", where=str(run.path), fix="run it again")
     return end_training(run, flags)

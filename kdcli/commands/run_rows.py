@@ -16,7 +16,7 @@ from kdcli.report.runs import RunRow
 from kdcli.yaml_io import load_yaml
 
 SUMMARY = "summary.json"
-TRAININGS = ("train-teacher", "distill-student")
+TRAININGS = ("train-teacher", "distill-student", "train-specialists")
 _SEEDS = ("seed=", "data_seed=")
 Facts = dict[str, Any]
 

@@ -14,7 +14,7 @@ from kdcli.commands.nearest import did_you_mean
 from kdcli.commands.request import Request
 from kdcli.errors import CheckpointError, UsageError
 from kdcli.rundir import RunDir
-from kdcli.rundir.find import TRAININGS
+from kdcli.rundir.find import TEACHERS
 from kdcli.schema import convert
 from kdcli.schema.search import SearchFile, SearchSection, SearchSettings
 from kdcli.yaml_io import load_yaml
@@ -39,9 +39,9 @@ def _command(words: Sequence[str]) -> str:
     fix = "kd search distill-student teacher=latest 'temperature=interval(1,20)' alpha=0.3,0.5,0.9"
     if not words:
         raise UsageError("kd search needs the command whose settings are searched", where="search", fix=fix)
-    if words[0] not in TRAININGS:
-        what = f"kd search cannot search over {words[0]!r}{did_you_mean(words[0], TRAININGS)}"
-        raise UsageError(what, where="search", fix=f"one of: {', '.join(TRAININGS)}")
+    if words[0] not in TEACHERS:
+        what = f"kd search cannot search over {words[0]!r}{did_you_mean(words[0], TEACHERS)}"
+        raise UsageError(what, where="search", fix=f"one of: {', '.join(TEACHERS)}")
     return words[0]
 
 

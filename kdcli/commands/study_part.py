@@ -19,7 +19,7 @@ from kdcli.json_io import read_json
 from kdcli.program.slots import for_smoke
 from kdcli.report.units import plural
 from kdcli.rundir import RunDir, list_runs
-from kdcli.schema import Evaluate, Training
+from kdcli.schema import Course, Evaluate
 from kdcli.studies.address import written
 from kdcli.studies.form import StudyRun
 from kdcli.studies.listed import LISTED
@@ -156,7 +156,7 @@ class _Finder:
         return [one or self._find(shelf, job, reused=True) for one, job in zip(found, jobs, strict=True)]
 
     def _find(self, shelf: Shelf, job: Job, *, reused: bool) -> Outcome | None:
-        assert isinstance(job.config, Training)
+        assert isinstance(job.config, Course)
         config = for_smoke(job.config) if self._place.flags.smoke else job.config
         run = shelf.find(self._part.run.command, config)
         return None if run is None else Outcome(str(run.path), reused, run.summary())

@@ -17,7 +17,7 @@ from kdcli.rundir import RunDir, describe_environment
 from kdcli.rundir.find import TRAININGS
 from kdcli.rundir.listing import SWEEPS
 from kdcli.rundir.run import ENVIRONMENT, RECORD
-from kdcli.schema import Config, Evaluate, Training, parse_config
+from kdcli.schema import Config, Course, Evaluate, parse_config
 
 # Baselines belong to the jobs that they are compared with; the others hold no runs.
 _CLOSED = {"baselines", "cohorts", "figures", "programs", "targets"}
@@ -55,7 +55,7 @@ class Shelf:
             command: What trained it.
             config: As it will be carried out.
         """
-        assert isinstance(config, Training)
+        assert isinstance(config, Course)
         if self._foreign and _names_code(config):
             return None
         key = same(config)

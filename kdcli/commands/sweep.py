@@ -15,13 +15,14 @@ from kdcli.commands.flags import Flags
 from kdcli.commands.jobs import Job
 from kdcli.commands.manner import make_manner
 from kdcli.commands.screen import as_kd_error
+from kdcli.commands.specialists import with_generalist
 from kdcli.commands.sweep_results import LEDGER, Result, failure, read_ledger, show_results, write_results
 from kdcli.commands.train import ignored_by_teachers
 from kdcli.disk import fsync_directory, make_directory, remove_leftovers, remove_tree, temporary_name, translated
 from kdcli.errors import Interrupted, UsageError, why_stopped
 from kdcli.program.signals import terminable, undisturbed
 from kdcli.rundir import MetricsFile, RunDir, RunLock, create_at, create_child, create_run
-from kdcli.schema import DistillStudent, Training
+from kdcli.schema import Course, DistillStudent, TrainSpecialists
 from kdcli.schema.sweep import LedgerEntry, baseline_name, job_name
 from kdcli.trackers import check_installed
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 PROGRAMS = "programs"
 
-Contents = Callable[[Training], dict[str, Any]]
+Contents = Callable[[Course], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -98,19 +99,21 @@ def _refuse(command: str, flags: Flags) -> None:
         raise UsageError("--dry-run tries one job", where="--dry-run", fix="leave out -m, and give each key one value")
 
 
-def _training(job: Job, flags: Flags) -> Training:
+def _training(job: Job, flags: Flags) -> Course:
     """A job's configuration as it will be carried out."""
     from kdcli.program.slots import for_smoke
 
     config = job.config
-    assert isinstance(config, Training)
+    assert isinstance(config, Course)
     check_installed(config.tracker)
     if isinstance(config, DistillStudent):
         config = with_teachers(config, smoke=flags.smoke)[0]
+    if isinstance(config, TrainSpecialists):
+        config = with_generalist(config, smoke=flags.smoke)[0]
     return for_smoke(config) if flags.smoke else config
 
 
-def _contents(manner: Manner, workers: Workers, config: Training) -> dict[str, Any]:
+def _contents(manner: Manner, workers: Workers, config: Course) -> dict[str, Any]:
     """What a run holds from its first moment; workers elsewhere look for its device there, and write it down."""
     known = config.model_copy(update={"device": "cpu"}) if workers.elsewhere else config
     return manner.contents(known) | {"config": config.model_dump()}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from kdcli.commands.ending import end_training, show_plan
 from kdcli.commands.flags import Flags
 from kdcli.commands.manner import make_manner
-from kdcli.schema import Training, TrainTeacher
+from kdcli.schema import Course, TrainTeacher
 from kdcli.schema.model import Selection
 from kdcli.trackers import check_installed
 
@@ -30,10 +30,13 @@ def run(config: TrainTeacher, overrides: Sequence[str], flags: Flags) -> int:
     return end_training(train_teacher(config, manner), flags)
 
 
-def ignored_by_teachers(config: Training, overrides: Sequence[str]) -> list[str]:
+def ignored_by_teachers(config: Course, overrides: Sequence[str]) -> list[str]:
     """Those overrides that are about a soft term, which a network without a teacher does not have."""
-    if not isinstance(config, TrainTeacher) or config.loss.kind == "mutual":
-        return []
+    return about_soft_terms(overrides) if isinstance(config, TrainTeacher) and config.loss.kind != "mutual" else []
+
+
+def about_soft_terms(overrides: Sequence[str]) -> list[str]:
+    """Those overrides that set a temperature or alpha."""
     return [text for text in overrides if text.lstrip("+~").partition("=")[0].partition(".")[0] in _SOFT]
 
 

@@ -23,7 +23,7 @@ from kdcli.engine.standing import Standing, as_plain, copied
 from kdcli.engine.stream import Batch, Stream
 from kdcli.engine.update import Rule, Updater
 from kdcli.metrics import Measures
-from kdcli.objective import Objective
+from kdcli.objective import Minimised
 from kdcli.schedules import Constant, Plateau, PlateauState, RateSchedule, Schedule, plateau_step
 
 TICK_SECONDS = 0.25
@@ -79,7 +79,7 @@ class Fit:
     """
 
     def __init__(
-        self, bank: Bank, stream: Stream, objective: Objective, plan: FitPlan, validation: Validation | None
+        self, bank: Bank, stream: Stream, objective: Minimised, plan: FitPlan, validation: Validation | None
     ) -> None:
         self.bank, self.stream, self.objective, self.plan, self.validation = bank, stream, objective, plan, validation
         self.epoch = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from kdcli.data.source import Source
 from kdcli.engine.bank import Bank
 from kdcli.engine.ranks import ALONE, Ranks
 from kdcli.metrics import Measures, measure
+from kdcli.specialists import Scope
 
 BATCH = 2000
 
@@ -46,6 +47,7 @@ class Validation:
         teacher_log_probs: At temperature 1, on the CPU, shape ``(N, C)``, or None without a teacher; only the first
             process needs them.
         ranks: The processes, each of which asks the networks about some of the examples.
+        scopes: What each network answers for, where that is not every class.
     """
 
     source: Source
@@ -54,6 +56,7 @@ class Validation:
     normalization: Normalization
     teacher_log_probs: Tensor | None
     ranks: Ranks = ALONE
+    scopes: Sequence[Scope] | None = None
 
     def measure(self, bank: Bank) -> list[Measures | None]:
         """Measure every network; None for one whose logits are not finite."""
@@ -63,10 +66,11 @@ class Validation:
         )
         bank.train(True)
         # What selects a checkpoint is one process's word: others might round otherwise.
-        measured = [self._measured(one) for one in logits] if self.ranks.rank == 0 else []
+        measured = [self._measured(k, one) for k, one in enumerate(logits)] if self.ranks.rank == 0 else []
         return [None if one is None else Measures(**one) for one in self.ranks.tell(measured)]
 
-    def _measured(self, logits: Tensor) -> dict[str, Any] | None:
+    def _measured(self, k: int, logits: Tensor) -> dict[str, Any] | None:
         if not bool(logits.isfinite().all()):
             return None
-        return asdict(measure(logits, self.labels, self.teacher_log_probs))
+        judge = measure if self.scopes is None else self.scopes[k].measure
+        return asdict(judge(logits, self.labels, self.teacher_log_probs))

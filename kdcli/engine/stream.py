@@ -5,7 +5,7 @@ Shapes: K networks, M teachers, B examples, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,8 +37,8 @@ class Targets(Protocol):
 class Batch:
     """One step's data.
 
-    ``inputs`` are normalised, ``(B, ...)``; where every network has examples of its own (``own``), ``(K, B, ...)``
-    and the labels ``(K, B)``. ``teacher_logits`` are ``(M, B, C)``.
+    ``inputs`` are normalised, ``(B, ...)``, and ``teacher_logits`` ``(M, B, C)``; where every network has examples of
+    its own (``own``), ``(K, B, ...)`` and ``(M, K, B, C)``, and the labels ``(K, B)``.
     """
 
     inputs: Tensor
@@ -63,6 +63,7 @@ class Stream:
         epoch_examples: How many examples make an epoch, where it is not all of them once: fewer are another draw each
             time; where they are more, all are gone through again, in another order and other views.
         ranks: The processes that share every batch; the sizes here are of whole batches.
+        redraw: Gives the indices of an epoch, as many as ``indices``, where they are not the same in all of them.
     """
 
     source: Source
@@ -75,6 +76,7 @@ class Stream:
     targets: Targets | None = None
     epoch_examples: int | None = None
     ranks: Ranks = ALONE
+    redraw: Callable[[int], Sequence[Tensor]] | None = None
 
     @property
     def num_examples(self) -> int:
@@ -91,9 +93,10 @@ class Stream:
 
         To be closed where it is not used to its end: other processes may be at work for it.
         """
+        indices = self.indices if self.redraw is None else self.redraw(epoch)
         first_group = first_step // self._together
-        groups, views = (self._groups(each)[first_group:] for each in self._order(epoch))
-        examples = [self._examples(torch.cat(group.rows)) for group in groups]
+        groups, views = (self._groups(each)[first_group:] for each in self._order(epoch, indices))
+        examples = [_examples(indices, torch.cat(group.rows)) for group in groups]
         sizes, every = [len(each) for each in examples], torch.cat(examples)
         seen = [torch.cat(group.rows).T.flatten() for group in views]
         with closing(self.source.batches(examples)) as raws:
@@ -105,15 +108,15 @@ class Stream:
                     self.ranks.begin(size)
                     yield batch
 
-    def _order(self, epoch: int) -> tuple[Tensor, Tensor]:
+    def _order(self, epoch: int, indices: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """The positions ``(E,)`` that an epoch goes through, and the views ``(E, N)`` of the N examples at each."""
-        num, device = len(self.indices[0]), self.labels.device
+        num, device = len(indices[0]), self.labels.device
         orders, views = [], []
         for again in range(-(-self.num_examples // num)):
             seed = mix_seed(_AGAIN, self.data_seed, again) if again else self.data_seed
             orders.append(epoch_order(seed, epoch, num).to(device))
             drawn = self.view.draw(seed, epoch, len(self.source)).to(device)
-            views.append(torch.stack([drawn[indices[orders[-1]]] for indices in self.indices], dim=1))
+            views.append(torch.stack([drawn[each[orders[-1]]] for each in indices], dim=1))
         return torch.cat(orders)[: self.num_examples], torch.cat(views)[: self.num_examples]
 
     @cached_property
@@ -129,22 +132,23 @@ class Stream:
         starts = range(0, len(steps), self._together)
         return [_Group.of(steps[start : start + self._together], self.ranks) for start in starts]
 
-    def _examples(self, positions: Tensor) -> Tensor:
-        """Those of every network, one network after another."""
-        chosen = [indices[positions] for indices in self.indices]
-        return chosen[0] if len(chosen) == 1 else torch.cat(chosen)
-
     def _prepared(self, rows: list[Tensor], labels: Tensor, views: Tensor, raw: Tensor) -> list[Batch]:
         raw = self.view.apply(raw, views)
         inputs = self.normalization(raw)
+        told = None if self.targets is None else self.targets.logits(torch.cat(rows), views, raw)
         if len(self.indices) > 1:
             shape = (len(self.indices), len(rows[0]))
-            return [Batch(inputs.view(*shape, *inputs.shape[1:]), labels.view(shape), None, own=True)]
+            own = None if told is None else told.unflatten(1, shape)
+            return [Batch(inputs.view(*shape, *inputs.shape[1:]), labels.view(shape), own, own=True)]
         sizes = [len(positions) for positions in rows]
-        told: Sequence[Tensor | None] = [None] * len(rows)
-        if self.targets is not None:
-            told = self.targets.logits(torch.cat(rows), views, raw).split(sizes, dim=1)
-        return list(map(Batch, inputs.split(sizes), labels.split(sizes), told))
+        each: Sequence[Tensor | None] = [None] * len(rows) if told is None else told.split(sizes, dim=1)
+        return list(map(Batch, inputs.split(sizes), labels.split(sizes), each))
+
+
+def _examples(indices: Sequence[Tensor], positions: Tensor) -> Tensor:
+    """Those of every network, one network after another."""
+    chosen = [each[positions] for each in indices]
+    return chosen[0] if len(chosen) == 1 else torch.cat(chosen)
 
 
 class _Group(NamedTuple):

@@ -64,7 +64,7 @@ def plan_export(config: Evaluate, run: RunDir, wish: Wish, say: Callable[[str], 
     Raises:
         CheckpointError: A checkpoint or record that cannot be trusted.
         DataError: What is found now is not what it was trained on.
-        UsageError: A custom model or data set without ``trust_code``.
+        UsageError: It is no one network; a custom model or data set without ``trust_code``.
     """
     device = torch.device("cpu")
     (subject,) = load_subjects(config, [run], device, say)
@@ -72,6 +72,9 @@ def plan_export(config: Evaluate, run: RunDir, wish: Wish, say: Callable[[str], 
     if subject.remembers:
         what = f"{run.path} is an ensemble selection, which is no network"
         raise UsageError(what, where="kd export", fix="distil it into a network, and export that")
+    if subject.council is not None:
+        what = f"{run.path} is a generalist with its specialists, which are no one network"
+        raise UsageError(what, where="kd export", fix=f"export one of its networks, such as {run.path}/members/00")
     (exam,) = load_exams([subject], device, smoke=smoke)
     return Plan(wish, subject, exam, wish.target(run))
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from kdcli.build import Data
+from kdcli.build_specialists import scope_of
 from kdcli.engine.bank import Parameters
 from kdcli.engine.fit import Fit
 from kdcli.engine.predict import BATCH, predict
@@ -94,7 +95,7 @@ def _select(program: Program, k: int, fit: Fit, data: Data) -> Selected | None:
 
 
 def measured(outcome: Outcome, data: Data, teacher_log_probs: Tensor | None) -> TestMeasures:
-    """One network's measures on the test set.
+    """One network's measures on the test set; a specialist's in its own terms.
 
     Raises:
         DivergedError: If its answers are not finite.
@@ -102,7 +103,9 @@ def measured(outcome: Outcome, data: Data, teacher_log_probs: Tensor | None) -> 
     assert outcome.test_logits is not None
     if not bool(outcome.test_logits.isfinite().all()):
         raise DivergedError("the network's answers on the test set are not finite", where=str(outcome.slot.run.path))
-    return as_result(measure(outcome.test_logits, data.test_labels, teacher_log_probs))
+    scope = scope_of(outcome.slot.config, data.num_classes)
+    judge = measure if scope is None else scope.measure
+    return as_result(judge(outcome.test_logits, data.test_labels, teacher_log_probs))
 
 
 def summarise(outcome: Outcome, fit: Fit, data: Data, test: TestMeasures, *, wall_seconds: float) -> Summary:

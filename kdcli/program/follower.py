@@ -10,18 +10,20 @@ from typing import Any
 
 from torch.distributed.distributed_c10d import Store
 
-from kdcli.build import build_bank, build_fit, load_data, pick_device
+from kdcli.build import build_bank, load_data, pick_device
 from kdcli.engine.fit import Fit
 from kdcli.engine.group import Group
 from kdcli.engine.ranks import PeerLostError
 from kdcli.errors import DataError, MachineError
 from kdcli.program.board import POLL_SECONDS, Board, Task, wait_for
+from kdcli.program.fits import make_fit
 from kdcli.program.handover import hand_over
 from kdcli.program.run import as_recorded
 from kdcli.program.signals import StopRequest, stop_request
+from kdcli.program.specialists import as_generalist_sees
 from kdcli.program.teaching import load_teacher
 from kdcli.rundir import RunDir
-from kdcli.schema import DistillStudent, Training, parse_config
+from kdcli.schema import DistillStudent, Specialist, Training, parse_config
 
 END_SECONDS = 5.0
 """How long a process that failed, or is asked to stop, waits for the first one to see to it."""
@@ -112,12 +114,12 @@ def _prepare(task: Task) -> Fit:
     config, device = configs[0], pick_device(configs[0].device)
     data = load_data(config.dataset, config.transfer, device, smoke=task.smoke, batch_size=config.batch_size)
     teacher = None
-    if isinstance(config, DistillStudent):
+    if isinstance(config, DistillStudent | Specialist):
         runs = [RunDir.open(Path(path)) for path in task.teachers]
-        loaded = load_teacher(
-            runs, device, ensemble=config.ensemble, trust_code=config.trust_code, say=lambda line: None
-        )
+        ensemble = config.ensemble if isinstance(config, DistillStudent) else "arithmetic"
+        loaded = load_teacher(runs, device, ensemble=ensemble, trust_code=config.trust_code, say=lambda line: None)
         teacher = loaded.teacher
+        data = data if isinstance(config, DistillStudent) else as_generalist_sees(data, loaded)
     sha256 = None if teacher is None else teacher.sha256()
     if (data.dataset.fingerprint, sha256) != (task.fingerprint, task.teacher_sha256):
         raise DataError(
@@ -125,7 +127,7 @@ def _prepare(task: Task) -> Fit:
             where="dataset, teacher",
             fix="give all machines the same files under the same paths",
         )
-    return build_fit(configs, data, build_bank(configs, data), teacher, epoch_examples=task.epoch_examples)
+    return make_fit(configs, data, build_bank(configs, data), teacher, epoch_examples=task.epoch_examples)
 
 
 def _training(command: str, data: dict[str, Any]) -> Training:

@@ -5,24 +5,30 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from kdcli.build import Data, build_fit, member_indices
+from kdcli.build import Data, member_indices
 from kdcli.data.order import batches
 from kdcli.engine.bank import Bank
+from kdcli.engine.fit import Fit
 from kdcli.engine.ranks import ALONE, among
 from kdcli.engine.results import EpochResult, Stopped
 from kdcli.errors import DivergedError
 from kdcli.program.finish import count_parameters
+from kdcli.program.fits import make_fit
 from kdcli.program.needs import Needs, needs
 from kdcli.program.run import Manner
 from kdcli.program.slots import baseline_config, for_smoke, member_configs
+from kdcli.program.specialists import COMMAND as SPECIALISTS
+from kdcli.program.specialists import open_faculty
 from kdcli.program.student import COMMAND as DISTILL
-from kdcli.program.student import Classroom, open_classroom, together
+from kdcli.program.student import open_classroom, together
 from kdcli.program.teacher import COMMAND as TRAIN
 from kdcli.program.teacher import prepare
+from kdcli.program.teaching import LoadedTeacher
 from kdcli.rundir import RunDir
-from kdcli.schema import DistillStudent, Training, TrainTeacher
+from kdcli.schema import DistillStudent, Specialist, Training, TrainSpecialists, TrainTeacher
 from kdcli.schema.commands import Targets
 from kdcli.schema.model import model_label
 from kdcli.teachers import Teacher
@@ -61,7 +67,7 @@ def rehearse_teacher(config: TrainTeacher, manner: Manner) -> Rehearsal:
     names = ["teacher"] if len(members) == 1 else [f"member {k}" for k in range(len(members))]
     examples = len(member_indices(data, config, len(members))[0])
     networks = [_network(name, config, bank) for name in names]
-    wanted = _tried(members, data, bank, None, examples, folder)
+    wanted = _tried(_Cohort(members, data, bank, None), examples, folder)
     return _plan(config, networks, data, examples, wanted, folder)
 
 
@@ -73,17 +79,31 @@ def rehearse_student(config: DistillStudent, teacher_runs: Sequence[RunDir], man
     cohort = together(config, baseline)
     room = open_classroom(cohort, teacher_runs, manner)
     examples, folder = len(room.data.transfer), Path(config.output_dir) / DISTILL
-    wanted = _tried(cohort, room.data, room.bank, room.teacher.teacher, examples, folder)
-    networks = [*_members(room), _network("student", config, room.bank)]
+    wanted = _tried(_Cohort(cohort, room.data, room.bank, room.teacher.teacher), examples, folder)
+    networks = [*_members("teacher", room.teacher), _network("student", config, room.bank)]
     if baseline is not None:
         networks.append(_network("baseline", config, room.bank) + (" (by itself)" if len(cohort) == 1 else ""))
     return _plan(config, networks, room.data, examples, wanted, folder)
 
 
-def _members(room: Classroom) -> list[str]:
-    pairs = zip(room.teacher.members, room.teacher.teacher.networks, strict=True)
+@among(ALONE)
+def rehearse_specialists(config: TrainSpecialists, generalist: RunDir, manner: Manner) -> Rehearsal:
+    """What ``kd train-specialists`` would do."""
+    config = for_smoke(config) if manner.smoke else config
+    faculty = open_faculty(config, generalist, manner)
+    data, configs, folder = faculty.data, faculty.configs, Path(config.output_dir) / SPECIALISTS
+    examples = len(data.transfer)
+    wanted = _tried(_Cohort(configs, data, faculty.bank, faculty.generalist.teacher), examples, folder)
+    names = [f"special {k}" for k in range(len(faculty.sets))] + ["baseline"] * config.baseline
+    networks = _members("general", faculty.generalist)
+    networks += [_network(name, each, faculty.bank) for name, each in zip(names, configs, strict=True)]
+    return _plan(configs[0], networks, data, examples, wanted, folder)
+
+
+def _members(name: str, teacher: LoadedTeacher) -> list[str]:
+    pairs = zip(teacher.members, teacher.teacher.networks, strict=True)
     return [
-        f"teacher   {model_label(member.card.model)}, {sum(p.numel() for p in network.parameters()):,} parameters, "
+        f"{name:<9} {model_label(member.card.model)}, {sum(p.numel() for p in network.parameters()):,} parameters, "
         f"from {member.run}"
         for member, network in pairs
     ]
@@ -111,34 +131,52 @@ def _plan(
     )
 
 
-def _tried(
-    configs: Sequence[Training], data: Data, bank: Bank, teacher: Teacher | None, examples: int, folder: Path
-) -> Needs:
+def _tried(cohort: _Cohort, examples: int, folder: Path) -> Needs:
     """Train networks that are thrown away afterwards for a few batches, and tell what all of them would need."""
-    _try_batch(configs, data, bank, teacher)
-    steps = len(batches(data.transfer[:examples], configs[0].batch_size))
-    few = replace(data, transfer=data.transfer[: _TIMED * configs[0].batch_size * len(configs)], val=data.val[:_FEW])
+    _try_batch(cohort)
+    first = cohort.configs[0]
+    steps = len(batches(cohort.data.transfer[:examples], first.batch_size))
     with tempfile.TemporaryDirectory() as scratch:
-        brief = [_brief(config, scratch, epochs=2) for config in configs]
-        return needs(configs[0], data, bank, teacher, lambda: build_fit(brief, few, bank, teacher), steps, folder)
+        build = partial(cohort.fit, _TIMED, _FEW, scratch, epochs=2)
+        return needs(first, cohort.data, cohort.bank, cohort.teacher, build, steps, folder)
 
 
-def _try_batch(configs: Sequence[Training], data: Data, bank: Bank, teacher: Teacher | None) -> None:
+def _try_batch(cohort: _Cohort) -> None:
     """Train networks that are thrown away afterwards for one batch.
 
     Raises:
         DivergedError: A loss or gradient was not finite.
     """
-    # Members that part the examples among themselves need as many batches as they are.
-    one = replace(data, transfer=data.transfer[: configs[0].batch_size * len(configs)], val=data.val[:_VALIDATION])
     with tempfile.TemporaryDirectory() as scratch:
-        brief = [_brief(config, scratch) for config in configs]
-        results = [event for event in build_fit(brief, one, bank, teacher).events() if isinstance(event, EpochResult)]
+        fit = cohort.fit(1, _VALIDATION, scratch)
+        results = [event for event in fit.events() if isinstance(event, EpochResult)]
     if any(isinstance(member, Stopped) for member in results[-1].members):
         raise DivergedError("the very first batch gives a loss that is not finite", fix="lower optimizer.lr")
 
 
-def _brief(config: Training, scratch: str, *, epochs: int = 1) -> Training:
+@dataclass(frozen=True)
+class _Cohort:
+    """What would train."""
+
+    configs: Sequence[Training]
+    data: Data
+    bank: Bank
+    teacher: Teacher | None
+
+    def fit(self, count: int, num_val: int, scratch: str, *, epochs: int = 1) -> Fit:
+        """A training of so many batches an epoch, validated on so many examples."""
+        size, examples = count * self.configs[0].batch_size, None
+        data = replace(self.data, val=self.data.val[:num_val])
+        if isinstance(self.configs[0], Specialist):
+            examples = max(2, size)  # of all classes, which few examples may not be
+        else:
+            # Members that part the examples among themselves need as many batches as they are.
+            data = replace(data, transfer=data.transfer[: size * len(self.configs)])
+        brief = [_brief(config, scratch, epochs) for config in self.configs]
+        return make_fit(brief, data, self.bank, self.teacher, epoch_examples=examples)
+
+
+def _brief(config: Training, scratch: str, epochs: int) -> Training:
     change: dict[str, object] = {"epochs": epochs, "early_stopping": None}
     if isinstance(config, DistillStudent):
         change["targets"] = Targets(store=scratch)

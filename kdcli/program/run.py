@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from kdcli.build import Data, build_fit, load_dataset, pick_device
+from kdcli.build import Data, load_dataset, pick_device
 from kdcli.engine.bank import Bank
 from kdcli.engine.fit import Fit
 from kdcli.engine.ranks import current
 from kdcli.errors import DivergedError, Interrupted, KDError, MachineError, UsageError, why_stopped
 from kdcli.program.beginning import beginning
 from kdcli.program.finish import Outcome, conclude, measured, summarise
+from kdcli.program.fits import make_fit
 from kdcli.program.leader import with_others
 from kdcli.program.restore import restore
 from kdcli.program.session import Session
@@ -27,7 +28,7 @@ from kdcli.program.teaching import LoadedTeacher
 from kdcli.program.tracking import Tracking
 from kdcli.program.train import train
 from kdcli.rundir import RunDir, RunLock, create_child, describe_environment
-from kdcli.schema import Evaluate, Import, Training
+from kdcli.schema import Course, Evaluate, Import
 from kdcli.schema.results import Summary
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Manner:
     display: Callable[[str, Sequence[str], int, float | None], Display]
     say: Callable[[str], None]
 
-    def contents(self, config: Training | Evaluate | Import) -> dict[str, Any]:
+    def contents(self, config: Course | Evaluate | Import) -> dict[str, Any]:
         """What a run directory holds from its first moment."""
         return {
             "label": None,
@@ -65,7 +66,7 @@ class Manner:
         }
 
 
-def _environment(config: Training | Evaluate | Import) -> dict[str, object]:
+def _environment(config: Course | Evaluate | Import) -> dict[str, object]:
     data = None if isinstance(config, Evaluate) else load_dataset(config.dataset).fingerprint
     described = describe_environment(str(pick_device(config.device)))
     return described | {"processes": current().size, "data_fingerprint": data}
@@ -82,12 +83,15 @@ class Finished:
     tracking: Tracking
 
 
-def child(parent: RunDir, name: str, config: Training, manner: Manner) -> RunDir:
-    """A run inside another one: the one that is there, when a program goes on, or a new one."""
+def child(parent: RunDir, name: str, config: Course, manner: Manner, command: str | None = None) -> RunDir:
+    """A run inside another one: the one that is there, when a program goes on, or a new one.
+
+    Without a ``command`` it is of its parent's.
+    """
     path = parent.path / name
     if (path / "run.json").exists():
         return RunDir.open(path)
-    return create_child(parent, name, command=parent.record.command, **manner.contents(config))
+    return create_child(parent, name, command=command or parent.record.command, **manner.contents(config))
 
 
 def run_cohort(
@@ -100,7 +104,7 @@ def run_cohort(
     """
     configs = [slot.config for slot in program.slots]
     asked = None if teacher is None else teacher.teacher
-    fit = build_fit(configs, data, bank, asked, epoch_examples=program.epoch_examples, say=manner.say)
+    fit = make_fit(configs, data, bank, asked, epoch_examples=program.epoch_examples, say=manner.say)
     sha256 = None if asked is None else asked.sha256()
     session = Session(program, fit, data, beginning(program, sha256))
     place = restore(session)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from kdcli.rundir import RunDir
-from kdcli.rundir.find import TRAININGS
-from kdcli.schema import DistillStudent, Training, TrainTeacher
+from kdcli.rundir.find import SPECIALIST, TRAININGS
+from kdcli.schema import Course, DistillStudent, Training, TrainTeacher
 from kdcli.schema.method import AlphaSchedule, Constant, Loss, TemperatureSchedule
 from kdcli.schema.model import Selection
 
@@ -47,13 +47,13 @@ class Program:
         return self.slots[0].run.checkpoints if self.alone else self.cohort
 
 
-T = TypeVar("T", bound=Training)
+T = TypeVar("T", bound=Course)
 
 
 def for_smoke(config: T) -> T:
     """The configuration of a smoke run: one epoch, or a small library; its data are cut when they are loaded."""
     change: dict[str, object] = {"epochs": 1, "early_stopping": None}
-    if isinstance(config.model, Selection):
+    if isinstance(config, Training) and isinstance(config.model, Selection):
         change["model"] = config.model.model_copy(update={"library": "small"})
     return config.model_copy(update=change)
 
@@ -89,7 +89,7 @@ def sees_the_same(first: Training, second: Training) -> bool:
 def home_of(run: RunDir) -> Path:
     """The directory to resume a run by: a job's sweep, the run of a member or a baseline, or its own."""
     path, parts = run.path, run.record.id.split("/")
-    while len(parts) > 1 and run.record.command in TRAININGS:
+    while len(parts) > 1 and run.record.command in (*TRAININGS, SPECIALIST):
         depth = 2 if parts[-2] in ("members", "baselines") else 1
         path = (path if len(path.parents) >= depth else path.absolute()).parents[depth - 1]
         parts = parts[:-depth]

@@ -16,15 +16,17 @@ from kdcli.errors import CheckpointError, DataError, UsageError
 from kdcli.losses import combine_members
 from kdcli.models import count_bytes
 from kdcli.portable.read import OnnxNetwork, read_onnx
-from kdcli.program.teaching import selection
+from kdcli.program.teaching import recorded_run, selection
 from kdcli.rundir import RunDir
-from kdcli.schema import Evaluate, Import, Training, convert, parse_config
+from kdcli.schema import Course, Evaluate, Import, TrainSpecialists, convert, parse_config
 from kdcli.schema.card import NetworkCard
 from kdcli.schema.commands import EnsembleMean
 from kdcli.schema.data import Dataset, OwnData, TrainingSet
 from kdcli.schema.model import Selection
 from kdcli.schema.portable import PortableCard
 from kdcli.schema.results import Summary
+from kdcli.specialists import Council
+from kdcli.teachers import weights_sha256
 from kdcli.trained import Trained, load_trained, member_runs
 
 
@@ -32,14 +34,16 @@ from kdcli.trained import Trained, load_trained, member_runs
 class Subject:
     """A run that is measured: its network, or the members of its ensemble as one.
 
-    ``summary`` is None where the training did not come to its end.
+    ``summary`` is None where the training did not come to its end. With a ``council`` the members are a generalist and
+    then its specialists.
     """
 
     run: RunDir
-    config: Training | Import
+    config: Course | Import
     summary: Summary | None
     members: Sequence[Trained]
     ensemble: EnsembleMean
+    council: Council | None = None
 
     @property
     def place(self) -> Path:
@@ -71,6 +75,9 @@ class Subject:
     def logits(self, raw: Tensor) -> Tensor:
         """What it says of raw inputs ``(B, ...)`` on its device: logits ``(B, C)``, float32."""
         answers = [member.network(member.normalization(raw)).float() for member in self.members]
+        if self.council is not None:
+            generalist, *specialists = [each.cpu() for each in answers]  # not every device knows float64
+            return self.council.log_probs(generalist, specialists).float()
         return combine_members(torch.stack(answers), 1.0, self.ensemble)
 
 
@@ -144,21 +151,40 @@ def _load(run: RunDir, config: Evaluate, device: torch.device, say: Callable[[st
         say(f"{run.path} is {run.status}: what is measured is the checkpoint it left")
     where = str(run.path / "config.yaml")
     own = parse_config(run.record.command, run.config(), error=CheckpointError, where=where)
-    assert isinstance(own, Training | Import)
+    assert isinstance(own, Course | Import)
     if isinstance(own.dataset, OwnData) and not config.trust_code:
         raise UsageError(
             f"{where} asks for code of its own: {own.dataset.target!r}",
             where="dataset.target",
             fix="add trust_code=true if you know what that code does",
         )
+    networks = [*([recorded_run(own.teacher, run)] if isinstance(own, TrainSpecialists) else []), *member_runs(run)]
     members = [
-        load_trained(member, device, trust_code=config.trust_code, select=selection(run), say=say)
-        for member in member_runs(run)
+        load_trained(each, device, trust_code=config.trust_code, select=selection(each), say=say) for each in networks
     ]
     for member in members:
         if member.note is not None:
             say(f"{member.run}: {member.note}")
-    return Subject(run, own, read_summary(run), members, config.ensemble)
+    council = _council(run, own, members) if isinstance(own, TrainSpecialists) else None
+    return Subject(run, own, read_summary(run), members, config.ensemble, council)
+
+
+def _council(run: RunDir, config: TrainSpecialists, members: Sequence[Trained]) -> Council:
+    """Who of a run's networks is asked about which classes; their generalist must be the one that they began as."""
+    summary = read_summary(run)
+    if summary is None or summary.specialists is None or summary.teacher is None:
+        raise UsageError(f"{run.path} is {run.status}", where="run", fix=f"kd resume {run.path}")
+    where = str(run.path / "summary.json")
+    if weights_sha256([members[0].network.state_dict()]) != summary.teacher.sha256:
+        raise CheckpointError(
+            f"the weights of {members[0].run} are not those that its specialists began as", where=where
+        )
+    classes = list(members[0].card.classes)
+    told = [set(each) for each in summary.specialists.sets]
+    if len(told) != len(members) - 1 or not all(set() < each < set(classes) for each in told):
+        raise CheckpointError("the classes of the specialists are not those of these networks", where=where)
+    sets = tuple(tuple(number for number, name in enumerate(classes) if name in each) for each in told)
+    return Council(sets, config.specialists.top)
 
 
 def read_summary(run: RunDir) -> Summary | None:

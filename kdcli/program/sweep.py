@@ -19,13 +19,14 @@ from kdcli.errors import CheckpointError, KDError, MachineError
 from kdcli.json_io import read_json, write_json_atomic
 from kdcli.program.run import Manner, recorded
 from kdcli.program.slots import Slot, baseline_config, for_smoke, teacher_names
+from kdcli.program.specialists import train_specialists
 from kdcli.program.student import Lesson, compare, open_classroom, teach
 from kdcli.program.subjects import read_summary
 from kdcli.program.teacher import prepare, train_teacher, train_together
 from kdcli.program.teaching import recorded_run
 from kdcli.rundir import RunDir, Status
 from kdcli.rundir.run import ENVIRONMENT
-from kdcli.schema import DistillStudent, Training, TrainTeacher, convert, parse_config
+from kdcli.schema import Course, DistillStudent, Training, TrainSpecialists, TrainTeacher, convert, parse_config
 from kdcli.schema.model import Custom, Selection
 from kdcli.schema.sweep import ProgramFile, baseline_name, job_name
 from kdcli.trained import load_trained
@@ -52,13 +53,13 @@ class Plan:
     ``baseline_of`` gives each job's baseline, ``groups`` the jobs that train as one program.
     """
 
-    configs: Sequence[Training]
+    configs: Sequence[Course]
     baselines: Sequence[DistillStudent]
     baseline_of: Mapping[int, int]
     groups: Sequence[Sequence[int]]
 
 
-def plan_sweep(configs: Sequence[Training], *, at_once: int = 1) -> Plan:
+def plan_sweep(configs: Sequence[Course], *, at_once: int = 1) -> Plan:
     """Group jobs that differ in nothing but what members of a cohort may own, and find the baselines they need.
 
     Args:
@@ -82,7 +83,7 @@ def baseline_key(baseline: DistillStudent) -> str:
     return _text(baseline.model_dump(exclude={"teacher", "ensemble", "temperature", "alpha", "targets", "trust_code"}))
 
 
-def _groups(configs: Sequence[Training], at_once: int) -> list[list[int]]:
+def _groups(configs: Sequence[Course], at_once: int) -> list[list[int]]:
     alike: dict[str, list[int]] = {}
     for job, config in enumerate(configs):
         alike.setdefault(_fusion_key(job, config), []).append(job)
@@ -101,9 +102,10 @@ def even_parts(jobs: Sequence[int], most: int) -> list[Sequence[int]]:
     return [jobs[start:end] for start, end in pairwise(bounds)]
 
 
-def _fusion_key(job: int, config: Training) -> str:
+def _fusion_key(job: int, config: Course) -> str:
     """Equal for jobs that can share a cohort; unique for those that must train by themselves."""
-    if not config.sweep.fuse or (isinstance(config, TrainTeacher) and config.members > 1):
+    several = isinstance(config, TrainSpecialists) or (isinstance(config, TrainTeacher) and config.members > 1)
+    if not config.sweep.fuse or several:
         return f"alone {job}"
     data = config.model_dump(exclude=OWN_KEYS)
     data["loss"].pop("label_smoothing")
@@ -116,8 +118,8 @@ def _text(data: object) -> str:
     return json.dumps(data, sort_keys=True)
 
 
-def _most_together(config: Training) -> int:
-    if isinstance(config.model, Selection):
+def _most_together(config: Course) -> int:
+    if not isinstance(config, Training) or isinstance(config.model, Selection):
         return 1
     dataset = load_dataset(config.dataset)
     weights = sum(parameter.numel() for parameter in build_network(config.model, dataset, 0).parameters())
@@ -141,6 +143,11 @@ def write_programs(sweep: RunDir, plan: Plan) -> list[Path]:
 def run_program(sweep: RunDir, path: Path, manner: Manner) -> None:
     """Train one group of jobs, or go on with it."""
     program = read_program(path)
+    run = RunDir.open(sweep.path / job_name(program.jobs[0]))
+    alone = _config_of(run, manner)
+    if isinstance(alone, TrainSpecialists):
+        train_specialists(alone, recorded_run(alone.teacher, sweep), manner, run)
+        return
     slots = [_slot(sweep, job_name(job), manner) for job in program.jobs]
     cohort = sweep.path / COHORTS / path.stem
     first = slots[0].config
@@ -163,8 +170,7 @@ def record_environment(sweep: RunDir, path: Path, manner: Manner) -> None:
     """
     runs = [run for run in runs_of(sweep, path) if run.record.status == "created"]
     if runs:
-        first = _slot(sweep, str(runs[0].path.relative_to(sweep.path)), manner)
-        environment = manner.contents(first.config)["environment"]
+        environment = manner.contents(_config_of(runs[0], manner))["environment"]
         for run in runs:
             write_json_atomic(run.path / ENVIRONMENT, environment)
 
@@ -199,10 +205,16 @@ def close(runs: Iterable[RunDir], was: Status, becomes: Status, error: KDError) 
 
 def _slot(sweep: RunDir, name: str, manner: Manner) -> Slot:
     run = RunDir.open(sweep.path / name)
+    config = _config_of(run, manner)
+    assert isinstance(config, Training)
+    return Slot(run.record.label or name, config, run)
+
+
+def _config_of(run: RunDir, manner: Manner) -> Course:
     where = str(run.path / "config.yaml")
     config = parse_config(run.record.command, run.config(), error=CheckpointError, where=where)
-    assert isinstance(config, Training)
-    return Slot(run.record.label or name, for_smoke(config) if manner.smoke else config, run)
+    assert isinstance(config, Course)
+    return for_smoke(config) if manner.smoke else config
 
 
 def _teach_group(sweep: RunDir, program: ProgramFile, students: list[Slot], cohort: Path, manner: Manner) -> None:

@@ -70,7 +70,7 @@ def _costs(networks: Sequence[NetworkFindings]) -> str:
     ]
     said = ["Time from raw input to logits, median / 90th percentile, measured when the run ended."]
     own, teacher = networks[0].cost, networks[-1].cost
-    if networks[0].name == "student":
+    if networks[0].name == "student" and teacher.macs > 0:  # an ensemble selection answers from memory
         work, time = teacher.macs / own.macs, teacher.latency.median / own.latency.median
         less = f"{_less(work, 'fewer', 'more')} multiplications and {_less(time, 'less', 'more')} time"
         said.insert(0, f"For one example the student needs {less} than its teacher.")

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdcli.report.specialists import COVERAGE_COLUMNS, coverage_rows, specialists_rows, specialists_sentences
 from kdcli.report.style import CSS
 from kdcli.report.tables import Cells, Column
 from kdcli.report.text import clean
-from kdcli.report.verdict import RESULT_COLUMNS, headline, network_sentences, result_rows, student_sentences
+from kdcli.report.verdict import RESULT_COLUMNS, network_sentences, result_rows, student_sentences
 
 if TYPE_CHECKING:
     from kdcli.schema.results import Summary
@@ -95,9 +96,10 @@ def run_report(
         reproduce: The command that runs it again.
         found: What is to be seen of its networks' answers.
     """
-    said = (student_sentences if summary.teacher else network_sentences)(summary)
+    rows, said = _told(summary)
     sections = [
-        Section("Result", table_html(RESULT_COLUMNS, result_rows(summary)) + paragraphs(said[1:])),
+        Section("Result", table_html(RESULT_COLUMNS, rows) + paragraphs(said[1:])),
+        *_coverage(summary),
         *(Section(caption, figure_html(path, caption)) for caption, path in figures.items()),
         *found,
         Section("Epochs", _epochs(metrics, baseline_metrics)),
@@ -105,7 +107,20 @@ def run_report(
         Section("Environment", mapping_html(environment)),
         Section("Run it again", f"<pre><code>{escape(reproduce)}</code></pre>\n<p>Run: {escape(summary.run)}</p>"),
     ]
-    return page(f"{summary.command}: {summary.model} on {summary.dataset}", headline(summary), sections)
+    return page(f"{summary.command}: {summary.model} on {summary.dataset}", said[0], sections)
+
+
+def _told(summary: Summary) -> tuple[list[Cells], list[str]]:
+    """The rows of the result, and the sentences about it, the one that matters first."""
+    if summary.specialists is not None:
+        return specialists_rows(summary), specialists_sentences(summary)
+    return result_rows(summary), (student_sentences if summary.teacher else network_sentences)(summary)
+
+
+def _coverage(summary: Summary) -> list[Section]:
+    if summary.specialists is None:
+        return []
+    return [Section("Coverage", table_html(COVERAGE_COLUMNS, coverage_rows(summary)))]
 
 
 def paragraphs(sentences: Sequence[str]) -> str:

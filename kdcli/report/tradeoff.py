@@ -56,9 +56,9 @@ class Priced:
 
 _COSTS: Sequence[tuple[str, Callable[[Priced], float]]] = (
     ("parameters", lambda one: one.parameters),
-    ("multiplications for one example", lambda one: one.macs or 0),
+    ("multiplications for one example", lambda one: math.nan if one.macs is None else one.macs),
     ("bytes", lambda one: one.bytes),
-    ("ms for one example", lambda one: 1000 * (one.seconds or 0.0)),
+    ("ms for one example", lambda one: math.nan if one.seconds is None else 1000 * one.seconds),
 )
 
 
@@ -84,7 +84,7 @@ def tradeoff(points: Sequence[Priced], stem: Path) -> Drawing:
     """
     from matplotlib.figure import Figure
 
-    costs = [(title, cost) for title, cost in _COSTS if all(map(cost, points))]
+    costs = [(title, cost) for title, cost in _COSTS if not any(math.isnan(cost(one)) for one in points)]
     with styled():
         figure = Figure(figsize=(9.0, 7.2), dpi=150, layout="constrained")
         axes = figure.subplots(2, 2, sharey=True).flatten()

@@ -23,7 +23,7 @@ RESULT_COLUMNS = (
     Column("parameters", priority=2),
 )
 _ONE_SEED = "This compares one training of each; a sweep over seeds (-m seed=0,1,2) tells how much the seed changes."
-_SMOKE = "This was a smoke run, of two batches a phase: its numbers say nothing."
+SMOKE = "This was a smoke run, of two batches a phase: its numbers say nothing."
 
 
 def training_verdict(summary: Summary, *, width: int, smoke: bool = False) -> str:
@@ -34,7 +34,7 @@ def training_verdict(summary: Summary, *, width: int, smoke: bool = False) -> st
         width: Columns of the terminal.
         smoke: The run was a smoke run: said, and kept up in the next command.
     """
-    said = [_SMOKE] * smoke + (student_sentences(summary) if summary.teacher else network_sentences(summary))
+    said = [SMOKE] * smoke + (student_sentences(summary) if summary.teacher else network_sentences(summary))
     places = [("run", summary.run), ("next", next_command(summary) + " --smoke" * smoke)]
     blocks = [
         table(RESULT_COLUMNS, result_rows(summary), width=width),
@@ -48,16 +48,17 @@ def result_rows(summary: Summary) -> list[Cells]:
     """The cells under `RESULT_COLUMNS`: teacher, baseline and student, or the network with its members."""
     parameters = count(summary.parameters)
     if summary.teacher is None:
-        return [*_member_rows(summary), _row(summary.model, summary.test, parameters)]
+        return [*_member_rows(summary), result_row(summary.model, summary.test, parameters)]
     teacher = summary.teacher
     name = "teacher" if teacher.members == 1 else f"teacher of {teacher.members}"
-    rows = [_row(name, teacher.test, count(teacher.parameters))]
+    rows = [result_row(name, teacher.test, count(teacher.parameters))]
     if summary.baseline is not None:
-        rows.append(_row("baseline", summary.baseline.test, parameters))
-    return [*rows, _row("student", summary.test, parameters)]
+        rows.append(result_row("baseline", summary.baseline.test, parameters))
+    return [*rows, result_row("student", summary.test, parameters)]
 
 
-def _row(name: str, test: TestMeasures, parameters: str) -> Cells:
+def result_row(name: str, test: TestMeasures, parameters: str) -> Cells:
+    """The cells under `RESULT_COLUMNS` of one network, or of several as one."""
     agreement = percent(test.agreement)
     return [
         name,

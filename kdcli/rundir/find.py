@@ -13,11 +13,21 @@ from kdcli.rundir.run import RECORD, RunDir
 
 Purpose = Literal["teacher", "run", "resume"]
 
-TRAININGS = ("train-teacher", "distill-student")
+TEACHERS = ("train-teacher", "distill-student")
+"""Trainings of one network, or of an ensemble."""
+
+TRAININGS = (*TEACHERS, "train-specialists")
+SPECIALIST = "specialist"
+"""What a network inside a run of ``train-specialists`` is recorded as."""
+
 IMPORTS = "import"
-NETWORKS = (*TRAININGS, IMPORTS)
-"""The commands whose runs hold networks."""
-_RESUMABLE = (*TRAININGS, SWEEPS, SEARCHES, STUDIES)
+NETWORKS = (*TRAININGS, SPECIALIST, IMPORTS)
+"""What the runs that hold networks are recorded as."""
+
+TEACHING = (*TEACHERS, IMPORTS)
+"""What the runs that can teach a student are recorded as."""
+
+_RESUMABLE = (*TRAININGS, SPECIALIST, SWEEPS, SEARCHES, STUDIES)
 _LATEST = {"teacher": "finished train-teacher", "run": "finished training", "resume": "run that can go on"}
 _SHOWN = 5
 
@@ -42,7 +52,7 @@ def resolve_run(text: str, *, root: Path, purpose: Purpose, smoke: bool) -> RunD
     if text == "latest":
         return _latest(root, purpose, smoke=smoke)
     run = _at_path(text, purpose, smoke=smoke) or _named(text, root, purpose, smoke=smoke)
-    if purpose != "run" and run.record.command not in (NETWORKS if purpose == "teacher" else _RESUMABLE):
+    if purpose != "run" and run.record.command not in (TEACHING if purpose == "teacher" else _RESUMABLE):
         raise UsageError(
             f"a {run.record.command!a} cannot be used here", where=f"{purpose}={text}", fix=_first_step(purpose, smoke)
         )
@@ -77,7 +87,7 @@ def _is_latest(run: RunDir, root: Path, purpose: Purpose) -> bool:
     if purpose == "resume":
         idle = run.status not in ("finished", "running") and not (run.status == "created" and run.has_process())
         return command in _RESUMABLE and idle and not is_job(run, root)
-    wanted = TRAININGS[:1] if purpose == "teacher" else TRAININGS
+    wanted = TEACHERS[:1] if purpose == "teacher" else TRAININGS
     return command in wanted and run.status == "finished"
 
 

@@ -6,23 +6,39 @@ from collections.abc import Mapping
 from typing import Any
 
 from kdcli.errors import KDError, UsageError
-from kdcli.schema.commands import Config, DistillStudent, Evaluate, Import, Training, TrainTeacher
+from kdcli.schema.commands import (
+    Config,
+    Course,
+    DistillStudent,
+    Evaluate,
+    Import,
+    Specialist,
+    Training,
+    TrainSpecialists,
+    TrainTeacher,
+)
 from kdcli.schema.convert import convert
 from kdcli.schema.rules import check_rules
 
-COMMANDS: Mapping[str, type[TrainTeacher] | type[DistillStudent] | type[Evaluate] | type[Import]] = {
+COMMANDS: Mapping[str, type[Course] | type[Evaluate] | type[Import]] = {
     "train-teacher": TrainTeacher,
     "distill-student": DistillStudent,
+    "train-specialists": TrainSpecialists,
+    "specialist": Specialist,
     "evaluate": Evaluate,
     "import": Import,
 }
+"""What runs are records of: the commands, and ``specialist``, a network inside a run of ``train-specialists``."""
 
 __all__ = [
     "COMMANDS",
     "Config",
+    "Course",
     "DistillStudent",
     "Evaluate",
     "Import",
+    "Specialist",
+    "TrainSpecialists",
     "TrainTeacher",
     "Training",
     "convert",
@@ -36,7 +52,7 @@ def parse_config(
     """Convert a composed configuration strictly and check what concerns several keys at once.
 
     Args:
-        command: ``train-teacher``, ``distill-student``, ``evaluate`` or ``import``.
+        command: One of ``COMMANDS``.
         data: Plain mappings, lists and scalars.
         error: What to raise; a configuration read from a run is a CheckpointError.
         where: The file the data come from, if any.
@@ -45,5 +61,6 @@ def parse_config(
         KDError: Of the type ``error``: unknown keys, wrong types, values out of range, keys that contradict each other.
     """
     config = convert(COMMANDS[command], data, error=error, where=where)
+    assert isinstance(config, Config)
     check_rules(config, error)
     return config

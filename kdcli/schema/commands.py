@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from kdcli.schema.base import Count, Interval, Section, Seed
+from kdcli.schema.base import Count, Interval, Section, Seed, Temperature
 from kdcli.schema.data import Dataset, Transfer
 from kdcli.schema.method import AlphaSchedule, AnyLoss, TemperatureSchedule
 from kdcli.schema.model import Model
@@ -35,13 +35,11 @@ class Targets(Section):
     store: str | None = None
 
 
-class Training(Section):
-    """What both training commands have in common."""
+class Course(Section):
+    """What all training commands have in common, whatever network they train."""
 
-    model: Model
     dataset: Dataset
     transfer: Transfer
-    loss: AnyLoss
     temperature: TemperatureSchedule
     alpha: AlphaSchedule
     optimizer: Optimizer
@@ -60,11 +58,52 @@ class Training(Section):
     tracker: Tracker = NoTracker()
 
 
+class Training(Course):
+    """What the training of a network is told besides: which network, and what it minimises."""
+
+    model: Model
+    loss: AnyLoss
+
+
 class TrainTeacher(Training):
     """``kd train-teacher``: one network, or an ensemble of ``members`` that differ by seed and perhaps by data."""
 
     members: Annotated[int, Interval(1, 1000)]
     members_data: Literal["all", "bootstrap", "parts"]
+
+
+class Specialists(Section):
+    """Which specialists a generalist gets, what they learn, and who is asked; docs/specialists.md explains each key."""
+
+    count: Annotated[int, Interval(2, 1000)]
+    size: Count | None
+    temperature: Temperature
+    seed: Seed
+    restarts: Annotated[int, Interval(1, 10_000)]
+    top: Count
+    correction: bool
+    full_softmax: bool
+
+
+class TrainSpecialists(Course):
+    """``kd train-specialists``: the generalist's RUN, and the specialists beside it."""
+
+    teacher: str
+    specialists: Specialists
+    baseline: bool
+    trust_code: bool
+
+
+class Specialist(Training):
+    """One network of ``kd train-specialists``, as its own run records it.
+
+    ``special`` are the classes it knows, by their indices; the baseline, which has no dustbin, has null.
+    """
+
+    teacher: str
+    specialists: Specialists
+    special: list[int] | None
+    trust_code: bool
 
 
 class DistillStudent(Training):
@@ -116,4 +155,4 @@ class Import(Section):
     output_dir: str
 
 
-Config = TrainTeacher | DistillStudent | Evaluate | Import
+Config = TrainTeacher | DistillStudent | TrainSpecialists | Specialist | Evaluate | Import

@@ -112,6 +112,38 @@ class MembersSummary(Result):
     test: TestMeasures
 
 
+class CoverageResult(Result):
+    """The test examples whose class is special to ``covered_by`` specialists (10: or more).
+
+    ``delta`` is how many more of these ``n`` the specialists get right, ``relative`` that over the number that the
+    generalist gets right, null where it is 0.
+    """
+
+    covered_by: int
+    n: int
+    delta: int
+    relative: float | None
+
+
+class SpecialistsSummary(Result):
+    """Specialists beside their generalist, which is the ``teacher`` of the summary.
+
+    ``sets`` are the classes of each; ``asked`` is the share of the test set for which any was asked, with the ``top``
+    most probable classes choosing; ``generalist_val`` is the generalist on validation. ``only_combined`` and
+    ``only_generalist`` count the test examples that just one of them gets right, ``p_value`` is McNemar's.
+    ``coverage`` has a row for each number of specialists, from 0 on: row 2 is at ``coverage.2``.
+    """
+
+    sets: list[list[str]]
+    top: int
+    asked: float
+    generalist_val: TestMeasures | None
+    only_combined: int
+    only_generalist: int
+    p_value: float
+    coverage: list[CoverageResult]
+
+
 class Summary(Result):
     """``summary.json``: the result of a training. Seconds are wall-clock; ``parameters`` counts all members.
 
@@ -143,6 +175,7 @@ class Summary(Result):
     baseline: BaselineSummary | None = None
     members: list[MembersSummary] | None = None
     transfer: TransferSummary | None = None
+    specialists: SpecialistsSummary | None = None
 
 
 class MetricsLine(Result):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kdcli.errors import KDError
-from kdcli.schema.commands import Config, DistillStudent, Evaluate, Import, Training, TrainTeacher
+from kdcli.schema.commands import Config, Course, DistillStudent, Evaluate, Import, Training, TrainTeacher
 from kdcli.schema.data import Synthetic
 from kdcli.schema.method import AlphaSchedule, Constant
 from kdcli.schema.model import Selection
@@ -15,17 +15,19 @@ def check_rules(config: Config, error: type[KDError]) -> None:
     """Raise ``error`` where keys that are right one by one contradict each other."""
     if isinstance(config, Evaluate | Import):
         return
-    if isinstance(config.model, Selection):
+    if isinstance(config, Training) and isinstance(config.model, Selection):
         _check_ensemble_selection(config, error)
     _check_selection(config, error)
     _check_transfer(config, error)
     if isinstance(config, TrainTeacher):
         _check_teacher(config, error)
-    else:
+    elif isinstance(config, DistillStudent):
         _check_student(config, error)
+    else:
+        _check_specialists(config, error)
 
 
-def _check_selection(config: Training, error: type[KDError]) -> None:
+def _check_selection(config: Course, error: type[KDError]) -> None:
     if config.dataset.val_fraction > 0:
         return
     needs = {
@@ -69,7 +71,7 @@ def _check_ensemble_selection(config: Training, error: type[KDError]) -> None:
         )
 
 
-def _check_transfer(config: Training, error: type[KDError]) -> None:
+def _check_transfer(config: Course, error: type[KDError]) -> None:
     if config.transfer.omit and config.transfer.only:
         raise error(
             f"transfer.omit={config.transfer.omit} and transfer.only={config.transfer.only} cannot both be given",
@@ -133,11 +135,17 @@ def _check_student(config: DistillStudent, error: type[KDError]) -> None:
         )
 
 
-def _label_free(config: Training) -> tuple[str, str]:
+def _label_free(config: Course) -> tuple[str, str]:
     """By which setting the transfer set has no labels, and the key of it."""
     if isinstance(config.transfer, Synthetic):
         return f"transfer={config.transfer.kind}", "transfer"
     return "transfer.labels=false", "transfer.labels"
+
+
+def _check_specialists(config: Course, error: type[KDError]) -> None:
+    if not config.transfer.labels:
+        setting, where = _label_free(config)
+        raise error(f"{setting} leaves specialists nothing to tell their classes by", where=where, fix="leave it out")
 
 
 def _always_one(alpha: AlphaSchedule) -> bool:

@@ -13,7 +13,7 @@ from kdcli.errors import DataError, UsageError
 def test_the_names_are_those_of_the_configuration() -> None:
     assert set(DATASET_NAMES) == {
         *("mnist", "fashion_mnist", "letter", "letter_p1", "letter_p2"),
-        *("cifar10", "cifar100", "imagefolder", "csv"),
+        *("cifar10", "cifar100", "imagefolder", "csv", "custom"),
     }
 
 

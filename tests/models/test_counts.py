@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from kdcli.models.cnn import Cnn
+from kdcli.models.cnn import SmallCnn
 from kdcli.models.counts import count_bytes, count_macs, count_parameters
 from kdcli.models.lenet import LeNet
 from kdcli.models.mlp import Mlp
@@ -63,7 +63,7 @@ def test_modes_are_restored_when_the_network_refuses_the_shape() -> None:
 OWN: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
     "mlp": (Mlp(12, [5, 4], 3, batch_norm=True), (3, 2, 2)),
     "lenet": (LeNet(1, (28, 28), 10), (1, 28, 28)),
-    "cnn": (Cnn(1, 10), (1, 28, 28)),
+    "cnn": (SmallCnn(1, 10), (1, 28, 28)),
     "resnet": (ResNetCifar(8, 3, 10), (3, 32, 32)),
     "wrn": (WideResNet(10, 2, 3, 10), (3, 32, 32)),
 }

@@ -21,6 +21,7 @@ SUMMARY_KEYS = {
     "schema", "command", "status", "run", "model", "dataset", "seed", "temperature", "alpha", "loss", "epochs", "steps",
     "wall_seconds", "images_per_second", "parameters", "selected", "val", "test", "teacher", "baseline", "members",
     "transfer",
+    "specialists",
 }  # fmt: skip
 TEST_KEYS = {"n", "errors", "top1", "top5", "nll", "brier", "ece", "rmse", "agreement", "kl_to_teacher"}
 METRIC_KEYS = {

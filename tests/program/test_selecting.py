@@ -69,6 +69,13 @@ def copy(run: RunDir, tmp_path: Path) -> RunDir:
     return RunDir.open(Path(shutil.copytree(run.path, tmp_path / run.path.name)))
 
 
+def test_it_is_no_generalist(table: Path, run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["train-specialists", f"teacher={run.path}", *words(table, tmp_path / "outputs"), "specialists.count=2"]
+    assert main(asked) == 2
+    assert "is an ensemble selection" in capsys.readouterr().err
+    assert not (tmp_path / "outputs").exists()
+
+
 @pytest.fixture
 def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in another process: no models are at hand."""

@@ -50,7 +50,8 @@ def test_means_are_those_of_the_losses() -> None:
 
 
 def test_commands_are_those_with_a_configuration() -> None:
-    assert sorted(COMMANDS) == ["distill-student", "evaluate", "import", "train-teacher"]
+    known = ["distill-student", "evaluate", "import", "specialist", "train-specialists", "train-teacher"]
+    assert sorted(COMMANDS) == known
 
 
 def sections(found: type[Section] = Section) -> list[type[Section]]:

@@ -11,7 +11,11 @@ from kdcli.__main__ import main
 from kdcli.commands.study import find_study, read_study, study_names
 
 # Those that take more than a few seconds.
-DEAR = {"furlanello2018/born_again", "mirzadeh2020/assistant", "muller2019/label_smoothing"}
+DEAR = {
+    *("bucila2006/size", "bucila2006/table", "bucila2006/units"),
+    *("cho2019/early_teacher", "furlanello2018/born_again", "mirzadeh2020/assistant", "muller2019/label_smoothing"),
+    *("hinton2015/few_labels", "hinton2015/temperature", "zhang2018/mutual"),
+}
 CASES = [pytest.param(name, marks=[pytest.mark.slow] * (name in DEAR)) for name in study_names()]
 
 
