@@ -1,7 +1,13 @@
-"""What the doctests leave out: a module whose package is an extra that is not installed."""
+"""What the doctests leave out: modules whose packages are extras that are not installed."""
 
 from __future__ import annotations
 
 from importlib.util import find_spec
 
-collect_ignore = [] if find_spec("ray") else ["kdcli/commands/ray_launcher.py"]
+_EXTRAS = {
+    "ray": "kdcli/commands/ray_launcher.py",
+    "mlflow": "kdcli/trackers/mlflow.py",
+    "tensorboard": "kdcli/trackers/tensorboard.py",
+    "wandb": "kdcli/trackers/wandb.py",
+}
+collect_ignore = [path for package, path in _EXTRAS.items() if find_spec(package) is None]
