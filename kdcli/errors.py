@@ -100,6 +100,11 @@ class Stopped(KeyboardInterrupt):
         self.reason = reason
 
 
+def first_line(error: BaseException) -> str:
+    """What another library's error says first, or its name where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def why_stopped(error: BaseException) -> Interrupted:
     """What to tell the user of an interruption, whatever form it came in."""
     if isinstance(error, Interrupted):

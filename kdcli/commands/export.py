@@ -13,6 +13,7 @@ from kdcli.commands.manner import make_manner
 from kdcli.commands.nearest import did_you_mean
 from kdcli.commands.screen import escape_controls
 from kdcli.errors import UsageError
+from kdcli.extras import need
 from kdcli.json_io import encode_json
 from kdcli.rundir import RunDir, resolve_run
 from kdcli.schema import Evaluate, convert
@@ -94,10 +95,10 @@ def _config(run: RunDir, settings: dict[str, str]) -> Evaluate:
 
 
 def _check_packages(wish: Wish) -> None:
-    from kdcli.portable.packages import TO_WRITE, need
+    from kdcli.portable.written import PACKAGES
 
     if wish.format == "onnx":
-        need(TO_WRITE, "format=onnx")
+        need("format=onnx", "onnx", *PACKAGES)
 
 
 def _shown(path: Path, told: ExportFile, plan: Plan, *, smoke: bool) -> str:

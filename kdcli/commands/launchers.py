@@ -6,7 +6,6 @@ import os
 import shutil
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.config_store import ConfigStore
@@ -19,6 +18,7 @@ from kdcli.commands.conf_files import options
 from kdcli.commands.sweep import HERE, Workers
 from kdcli.commands.task import Task
 from kdcli.errors import KDError, MachineError, UsageError
+from kdcli.extras import need
 
 # Hydra instantiates no plugin that is not named as if it were in this package.
 _OURS = "hydra_plugins.kd."
@@ -82,19 +82,10 @@ def check(config: DictConfig) -> None:
     if needs is None:
         return
     chosen = f"hydra/launcher={_name(config)}"
-    if not _is_there(needs.package):
-        fix = f"pip install 'kdcli[{needs.extra}]'"
-        raise MachineError(f"{chosen} needs a package that is not installed", where=chosen, fix=fix)
+    need(chosen, needs.extra, needs.package, where=chosen)
     if needs.tool is not None and shutil.which(needs.tool) is None:
         fix = "start the sweep where jobs are submitted; here, hydra/launcher=joblib runs several programs at a time"
         raise MachineError(f"{chosen} needs {needs.tool}, which is not on this machine", where=chosen, fix=fix)
-
-
-def _is_there(package: str) -> bool:
-    try:
-        return find_spec(package) is not None
-    except ModuleNotFoundError:  # of the package that it is in
-        return False
 
 
 def _target(config: DictConfig) -> str:

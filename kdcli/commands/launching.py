@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hydra.plugins.launcher import Launcher
 
-from kdcli.errors import Interrupted, MachineError, UsageError
+from kdcli.errors import Interrupted, MachineError, UsageError, first_line
 from kdcli.program.signals import StopRequest, stop_request, undisturbed
 from kdcli.program.sweep import close, runs_of
 from kdcli.rundir import RunDir, RunLock
@@ -73,7 +73,7 @@ class Launching:
                 raise self._gave_up(problem)
             torn += [path for path in waiting if path not in fresh and "running" in self._statuses(path)]
             waiting = fresh
-            self.say(f"{_first_line(problem)}: {len(torn)} programs go on later, each by itself")
+            self.say(f"{first_line(problem)}: {len(torn)} programs go on later, each by itself")
         for path in torn:
             if not stop():
                 self._attempt([path])
@@ -131,7 +131,7 @@ class Launching:
                     close(runs, "running", "failed", self._killed())
 
     def _gave_up(self, problem: Exception) -> MachineError:
-        what = f"the launcher could not start anything: {_first_line(problem)}"
+        what = f"the launcher could not start anything: {first_line(problem)}"
         again = f"kd resume {shlex.quote(str(self.home.path))} hydra/launcher=... with other settings"
         error = MachineError(what, where="hydra.launcher", fix=again)
         error.__cause__ = problem
@@ -145,7 +145,3 @@ class Launching:
             where=str(logs if logs.is_dir() else self.home.path),
             fix=f"{again}; sweep.members_max=N makes a sweep's programs smaller",
         )
-
-
-def _first_line(problem: Exception) -> str:
-    return (str(problem).strip().splitlines() or [type(problem).__name__])[0]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -80,8 +81,9 @@ class _Submitit(BaseSubmititLauncher):  # type: ignore[misc]  # for the same rea
             _remove_pickles(folder)
         return []
 
+    @abstractmethod
     def _run(self, executor: submitit.AutoExecutor, lines: list[Line], wanted: Callable[[], bool]) -> None:
-        raise NotImplementedError
+        """Carry the lines out, and wait for them."""
 
     def _executor(self, folder: Path) -> submitit.AutoExecutor:
         own = {"submitit_folder", "max_num_timeout", "array_parallelism"}

@@ -223,11 +223,10 @@ class InTurnBank:
 
     def parameters(self) -> list[Parameters]:
         """See Bank."""
-        if self._flat:
-            return [Parameters((member,), (flat.leaf,)) for member, flat in enumerate(self._flat)]
+        wholes: list[nn.Parameter | None] = [flat.leaf for flat in self._flat] or [None] * self.size
         return [
-            Parameters((member,), tuple(p for p in net.parameters() if p.requires_grad))
-            for member, net in enumerate(self._nets)
+            Parameters((member,), tuple(p for p in net.parameters() if p.requires_grad), whole)
+            for member, (net, whole) in enumerate(zip(self._nets, wholes, strict=True))
         ]
 
     def state(self, member: int) -> dict[str, Tensor]:

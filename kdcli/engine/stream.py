@@ -23,7 +23,7 @@ from kdcli.engine.ranks import ALONE, Ranks
 TOGETHER_NUMBERS = 800_000
 """Numbers of input that are prepared at once where batches are smaller: they stay in the cache of a core."""
 
-_AGAIN = 21
+_AGAIN = 23
 
 
 class Targets(Protocol):

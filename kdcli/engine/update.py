@@ -199,8 +199,6 @@ class Updater:
             if len(parameters.members) > 1:
                 each = [torch.linalg.vector_norm(grad.flatten(1), dim=1) for grad in grads]
                 norms.append(torch.stack(each).sum(0))
-            elif len(grads) == 1:
-                norms.append(_norm(grads[0]).view(1))
             else:
                 norms.append(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads))).view(1))
         return norms[0] if len(norms) == 1 else torch.cat(norms)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -75,18 +76,10 @@ def _wrn(input_shape: Shape, classes: int, options: Options) -> nn.Module:
     return WideResNet(in_channels=_image("wrn", input_shape)[0], classes=classes, **options)
 
 
-def _torchvision(input_shape: Shape, classes: int, options: Options) -> nn.Module:
+def _from_library(build: Callable[..., nn.Module], input_shape: Shape, classes: int, options: Options) -> nn.Module:
     architecture = options["architecture"]
     channels = _image(architecture, input_shape)[0]
-    net = build_torchvision(architecture, classes, pretrained=options["pretrained"], in_channels=channels)
-    _try_one_example(architecture, net, input_shape, classes)
-    return net
-
-
-def _timm(input_shape: Shape, classes: int, options: Options) -> nn.Module:
-    architecture = options["architecture"]
-    channels = _image(architecture, input_shape)[0]
-    net = build_timm(architecture, classes, pretrained=options["pretrained"], in_channels=channels)
+    net = build(architecture, classes, pretrained=options["pretrained"], in_channels=channels)
     _try_one_example(architecture, net, input_shape, classes)
     return net
 
@@ -115,8 +108,8 @@ _BUILDERS: dict[str, Callable[[Shape, int, Options], nn.Module]] = {
     "cnn": _cnn,
     "resnet_cifar": _resnet_cifar,
     "wrn": _wrn,
-    "torchvision": _torchvision,
-    "timm": _timm,
+    "torchvision": partial(_from_library, build_torchvision),
+    "timm": partial(_from_library, build_timm),
     "custom": _custom,
 }
 MODEL_NAMES = tuple(_BUILDERS)

@@ -6,12 +6,12 @@ import difflib
 import re
 import sys
 from contextlib import redirect_stdout
-from importlib.util import find_spec
 from typing import Any
 
 from torch import nn
 
-from kdcli.errors import MachineError, UsageError
+from kdcli.errors import MachineError, UsageError, first_line
+from kdcli.extras import need
 from kdcli.models.torchvision_models import weights_only
 from kdcli.models.torchvision_shim import import_beside_torchvision
 
@@ -45,23 +45,15 @@ def build_timm(name: str, classes: int, *, pretrained: bool, in_channels: int) -
             net: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=classes, in_chans=in_channels)
     except Exception as error:
         if not pretrained:
-            raise UsageError(f"timm cannot build {name}: {_first_line(error)}", where=WHERE) from error
+            raise UsageError(f"timm cannot build {name}: {first_line(error)}", where=WHERE) from error
         raise MachineError(
-            f"the pretrained weights of {name} cannot be had: {_first_line(error)}",
+            f"the pretrained weights of {name} cannot be had: {first_line(error)}",
             where="model.pretrained",
             fix="try again with a network connection, or train from scratch with model.pretrained=false",
         ) from error
     return net
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:300] if lines else ''}"
-
-
 def _import_timm() -> Any:
-    if find_spec("timm") is None:
-        raise MachineError(
-            "model=timm needs timm, which is not installed", where="model", fix="pip install 'kdcli[timm]'"
-        )
+    need("model=timm", "timm", "timm", where="model")
     return import_beside_torchvision("timm")

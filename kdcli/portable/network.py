@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from kdcli.data.normalize import Normalization
-from kdcli.errors import UsageError
+from kdcli.errors import UsageError, first_line
 from kdcli.losses import EnsembleMean
 from kdcli.trained import Trained
 
@@ -95,9 +95,8 @@ def as_program(portable: Portable, input_shape: Sequence[int], where: str) -> Ex
         with silenced():
             program = torch.export.export(portable, (example,), dynamic_shapes=({0: Dim("batch")},))
     except Exception as error:
-        first = str(error).strip().splitlines()
         raise UsageError(
-            f"the network cannot be exported: {type(error).__name__}: {first[0] if first else ''}"[:500],
+            f"the network cannot be exported: {type(error).__name__}: {first_line(error)}"[:500],
             where=where,
             fix="its forward pass must be made of torch's operators, without branches on values or on the batch size",
         ) from error

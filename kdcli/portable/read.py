@@ -11,8 +11,8 @@ from torch import Tensor
 
 from kdcli.disk import read_bounded
 from kdcli.errors import CheckpointError
+from kdcli.extras import need
 from kdcli.memory import limited_memory
-from kdcli.portable.packages import TO_READ, need
 from kdcli.portable.probe import allowance, probe
 from kdcli.portable.session import Session
 from kdcli.portable.structure import card_of, parse_model
@@ -61,7 +61,7 @@ def read_onnx(path: Path) -> OnnxNetwork:
         CheckpointError: It is not what kd exports; nothing of it has run in this process.
         MachineError: The extra ``onnx`` is not installed.
     """
-    need(TO_READ, "an ONNX file")
+    need("an ONNX file", "onnx", "onnx", "onnxruntime")
     import onnx  # noqa: F401
     import onnxruntime  # noqa: F401
 

@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
-from kdcli.errors import UsageError
+from kdcli.errors import UsageError, first_line
+from kdcli.extras import need
 from kdcli.json_io import encode_json
 from kdcli.portable.network import silenced
-from kdcli.portable.packages import TO_WRITE, need
 from kdcli.schema.portable import INPUT, OUTPUT, PortableCard
 
 OPSET = 20
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 CARD = "kd"
 TORCH_CARD = "kd.json"
 MAX_BYTES = 2**31 - 1  # of a protobuf message
@@ -41,7 +42,7 @@ def onnx_model(program: ExportedProgram, where: str) -> Any:
         MachineError: The extra ``onnx`` is not installed.
         UsageError: An operator of the network has no form in ONNX.
     """
-    need(TO_WRITE, "format=onnx")
+    need("format=onnx", "onnx", *PACKAGES)
     try:
         with silenced(), redirect_stdout(io.StringIO()):
             exported = torch.onnx.export(
@@ -49,9 +50,8 @@ def onnx_model(program: ExportedProgram, where: str) -> Any:
                 external_data=False, verbose=False,
             )  # fmt: skip
     except Exception as error:
-        first = str(error).strip().splitlines()
         raise UsageError(
-            f"the network cannot be written as ONNX: {first[0] if first else type(error).__name__}"[:500],
+            f"the network cannot be written as ONNX: {first_line(error)}"[:500],
             where=where,
             fix="export it with format=torch",
         ) from error

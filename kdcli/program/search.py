@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kdcli.disk import translated
-from kdcli.errors import MachineError
+from kdcli.extras import need
 from kdcli.schema.search import Choice, Dimension, Value
 
 if TYPE_CHECKING:
@@ -38,11 +38,9 @@ def require_optuna() -> None:
     Raises:
         MachineError: It is not installed.
     """
-    try:
-        import optuna
-    except ModuleNotFoundError as missing:
-        what = f"kd search needs {missing.name}, which is not installed"
-        raise MachineError(what, fix="pip install 'kdcli[search]'") from missing
+    need("kd search", "search", "optuna")
+    import optuna
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from kdcli.report.comparison import MAIN, Comparison, Measure, Pivot, RunGroup, setting_text
 from kdcli.report.heat import terminal_heatmap
 from kdcli.report.sweep import mean
-from kdcli.report.tables import Cells, Column, table, table_lines
+from kdcli.report.tables import ENDLESS, Cells, Column, side_by_side, table, table_lines
 from kdcli.report.text import clean, width_of, wrap
 from kdcli.report.units import plural
 
 _MOST_BESIDE = 4
 _CLOSER = 9
-_ENDLESS = 100_000
 ALONE = "n = 1: a single training says nothing about how much the seed changes; repeat each setting with -m seed=0,1,2."
 
 
@@ -72,7 +71,7 @@ def _important(comparison: Comparison, most: int) -> list[Measure]:
 
 def _below(comparison: Comparison, width: int) -> str:
     """A line a group; the settings go before any of the main measures does, and all at once: the legend has them."""
-    least = table_lines(*comparison_cells(comparison, _important(comparison, MAIN)), width=_ENDLESS)
+    least = table_lines(*comparison_cells(comparison, _important(comparison, MAIN)), width=ENDLESS)
     measures = [measure for measure in comparison.shown() if measure.priority < _CLOSER]
     columns, rows = comparison_cells(comparison, measures, settings=_widest(least) <= width)
     return table(columns, rows, width=width)
@@ -83,14 +82,7 @@ def _beside(comparison: Comparison, width: int) -> str:
     columns, rows = comparison_cells(comparison, comparison.shown())
     names = [column.title for column in columns[1:]]
     values = [row[1:] for row in rows]
-    blocks, first = [], 0
-    while first < len(values):
-        last = first + 1
-        while last < len(values) and _widest(_turned(names, values, slice(first, last + 1), _ENDLESS)) <= width:
-            last += 1
-        blocks.append("\n".join(_turned(names, values, slice(first, last), width)))
-        first = last
-    return "\n\n".join(blocks)
+    return side_by_side(len(values), lambda part, room: _turned(names, values, part, room), width)
 
 
 def _turned(names: Sequence[str], values: Sequence[Cells], part: slice, width: int) -> list[str]:

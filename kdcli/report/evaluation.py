@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from kdcli.report.tables import Cells, Column, table_lines
-from kdcli.report.text import clean, shorten, width_of, wrap
+from kdcli.report.tables import Cells, Column, side_by_side, table_lines
+from kdcli.report.text import clean, shorten, wrap
 from kdcli.report.units import count, decimals, milliseconds, p_value, percent, plural, points, size
 
 if TYPE_CHECKING:
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 _CONFUSED = 5
 _WIDEST_NAME = 24
-_ENDLESS = 10_000
 _MEASURES: Sequence[tuple[str, Callable[[TestMeasures], str]]] = (
     ("errors", lambda part: count(part.errors)),
     ("top-1 %", lambda part: percent(part.top1)),
@@ -129,18 +128,7 @@ def _calibration(one: ReliabilityBin) -> str:
 
 def _side_by_side(rows: _Rows, runs: Sequence[EvaluatedRun], width: int) -> str:
     """Tables under one another, each with as many runs as the width holds."""
-    blocks, first = [], 0
-    while first < len(runs):
-        last = first + 1
-        while last < len(runs) and _width(_block(rows, runs, slice(first, last + 1), _ENDLESS)) <= width:
-            last += 1
-        blocks.append("\n".join(_block(rows, runs, slice(first, last), width)))
-        first = last
-    return "\n\n".join(blocks)
-
-
-def _width(lines: Sequence[str]) -> int:
-    return max(map(width_of, lines))
+    return side_by_side(len(runs), lambda part, room: _block(rows, runs, part, room), width)
 
 
 def _block(rows: _Rows, runs: Sequence[EvaluatedRun], part: slice, width: int) -> list[str]:

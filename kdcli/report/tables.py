@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from kdcli.report.text import clean, pad, shorten, width_of
 
 _GAP = 2
 _NARROWEST = 8
+ENDLESS = 100_000
+"""More columns than any terminal has."""
 
 
 @dataclass(frozen=True)
@@ -95,3 +97,21 @@ def _line(shown: _Shown, widths: Sequence[int], index: int) -> str:
         for (column, cells), width in zip(shown, widths, strict=True)
     ]
     return (" " * _GAP).join(cells).rstrip()
+
+
+def side_by_side(num: int, lines: Callable[[slice, int], list[str]], width: int) -> str:
+    """Tables under one another, each with as many columns as the width holds, and at least one.
+
+    Args:
+        num: Number of columns.
+        lines: The table of some of the columns, in at most some width.
+        width: In columns of a terminal.
+    """
+    blocks, first = [], 0
+    while first < num:
+        last = first + 1
+        while last < num and max(map(width_of, lines(slice(first, last + 1), ENDLESS))) <= width:
+            last += 1
+        blocks.append("\n".join(lines(slice(first, last), width)))
+        first = last
+    return "\n\n".join(blocks)

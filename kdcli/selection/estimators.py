@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdcli.errors import DataError, MachineError
+from kdcli.errors import DataError
+from kdcli.extras import need
 from kdcli.selection.encoding import Rows
 from kdcli.selection.library import Candidate, Family, Value
 
@@ -23,11 +24,7 @@ def require_scikit_learn() -> None:
     Raises:
         MachineError: It is not installed.
     """
-    try:
-        import sklearn  # noqa: F401
-    except ModuleNotFoundError as missing:
-        what = f"an ensemble selection needs {missing.name}, which is not installed"
-        raise MachineError(what, fix="pip install 'kdcli[selection]'") from missing
+    need("an ensemble selection", "selection", "sklearn")
 
 
 @contextmanager

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from kdcli.errors import MachineError
+from kdcli.extras import need
 from kdcli.schema.tracking import MlflowTracker, NoTracker, TensorboardTracker, WandbTracker
 
 if TYPE_CHECKING:
@@ -58,12 +57,8 @@ def check_installed(section: Section) -> None:
     Raises:
         MachineError: Its extra is not installed.
     """
-    if section.kind != "none" and find_spec(section.kind) is None:
-        raise MachineError(
-            f"tracker={section.kind} needs the package {section.kind}, which is not installed",
-            where="tracker",
-            fix=f"pip install 'kdcli[{section.kind}]', or leave tracker= out",
-        )
+    if section.kind != "none":
+        need(f"tracker={section.kind}", section.kind, section.kind, where="tracker")
 
 
 def open_tracker(section: Section, tracked: Tracked, say: Callable[[str], None]) -> Tracker:

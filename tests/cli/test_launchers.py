@@ -45,12 +45,12 @@ def test_a_launcher_that_is_not_installed_is_one_screen_with_the_extra(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     needs = launchers.NEEDS[option(name)["_target_"]]
-    monkeypatch.setattr(launchers, "find_spec", lambda package: None if package == needs.package else object())
+    monkeypatch.setattr("kdcli.extras.find_spec", lambda package: None if package == needs.package else object())
     monkeypatch.chdir(tmp_path)
     assert main([*SWEEP, f"hydra/launcher={name}"]) == 6
     said = capsys.readouterr().err.splitlines()
     assert said == [
-        f"error: hydra/launcher={name} needs a package that is not installed",
+        f"error: hydra/launcher={name} needs {needs.package}, which is not installed",
         f"where: hydra/launcher={name}",
         f"   do: pip install 'kdcli[{needs.extra}]'",
     ]

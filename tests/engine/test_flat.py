@@ -94,7 +94,8 @@ def test_a_bank_trains_them_as_torch_does(count: int, room: int, monkeypatch: py
         logits = bank.logits(inputs)
         bank.backward(logits, torch.stack([of_cross_entropy(one, labels) for one in logits]))
         for parameters in bank.parameters():
-            leaf = parameters.whole if parameters.whole is not None else parameters.tensors[0]
+            leaf = parameters.whole
+            assert leaf is not None
             assert leaf.grad is not None
             leaf.data -= 0.3 * leaf.grad
     for member, net in enumerate(expected):
@@ -128,7 +129,7 @@ NOT_PLAIN: dict[str, Any] = {"dropout": 0.5, "input_dropout": 0.2, "batch_norm":
 
 
 def is_flat(bank: Bank) -> bool:
-    return len(bank.parameters()[0].tensors) == 1
+    return bank.parameters()[0].whole is not None
 
 
 @pytest.mark.parametrize("name", NOT_PLAIN)
