@@ -5,10 +5,10 @@ Shapes: K networks, M teachers, B examples, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Protocol
+from functools import cached_property, partial
+from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -24,7 +24,8 @@ from kdcli.losses.graded import Graded, of_mean
 from kdcli.losses.hard import graded_hard
 from kdcli.losses.inputs import Inputs, cast, compute_dtype
 from kdcli.losses.own import OwnLoss
-from kdcli.losses.softmax import arranged, class_dim
+from kdcli.losses.pair import LESS_ENTROPY, Pair, Weighing, pairs, weigh
+from kdcli.losses.softmax import LANES, arranged, class_dim
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,10 @@ class LossTerms:
     hard: Tensor | None
     soft: Tensor | None
     gradient: Tensor
+
+
+Lesson: TypeAlias = Callable[[Tensor], LossTerms]
+"""What the networks are to learn from one batch: the terms of their logits ``(K, B, C)``."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,24 @@ class Minimised(Protocol):
         self, logits: Tensor, labels: Tensor, teacher_logits: Tensor | None, temperature: Tensor, alpha: Tensor
     ) -> LossTerms:
         """Compute the terms of one step; see Objective."""
+
+    def lessons(
+        self,
+        labels: Tensor,
+        teacher_logits: Tensor | None,
+        sizes: Sequence[int],
+        temperature: Tensor,
+        alpha: Tensor,
+    ) -> Sequence[Lesson]:
+        """What the networks are to learn from each of several batches.
+
+        Args:
+            labels: Of the examples of all of them, ``(N,)`` or ``(K, N)``.
+            teacher_logits: ``(M, N, C)`` or ``(M, K, N, C)``, or None.
+            sizes: How many examples each batch has.
+            temperature: At each batch, ``(len(sizes), K)``.
+            alpha: The same.
+        """
 
 
 @dataclass(frozen=True)
@@ -125,6 +148,33 @@ class Objective:
         gradient = of_mean(logits, total.gradient, dim)
         return LossTerms(total.value, hard and hard.value, soft and soft.value, gradient)
 
+    def lessons(
+        self,
+        labels: Tensor,
+        teacher_logits: Tensor | None,
+        sizes: Sequence[int],
+        temperature: Tensor,
+        alpha: Tensor,
+    ) -> Sequence[Lesson]:
+        """See Minimised."""
+        if teacher_logits is not None and self._can_pair(labels, teacher_logits) and len(set(sizes)) == 1:
+            each = {(*map(tuple, row),) for row in zip(temperature.tolist(), alpha.tolist(), strict=True)}
+            if len(each) == 1:
+                taught = combine_members(teacher_logits, temperature[0], self.ensemble)
+                return self._pairs(labels, taught, sizes[0], weigh(*each.pop(), sizes[0]))
+        return one_by_one(self, labels, teacher_logits, sizes, temperature, alpha)
+
+    def _can_pair(self, labels: Tensor, teacher_logits: Tensor) -> bool:
+        """Whether both terms can be computed side by side, and that is the faster way."""
+        few = labels.is_cpu and labels.dim() == 1 and teacher_logits.shape[-1] < LANES
+        return few and self.soft_loss in LESS_ENTROPY and all(0 < span.low <= span.high < 1 for span in self.spans)
+
+    def _pairs(self, labels: Tensor, taught: Tensor, size: int, weighing: Weighing) -> list[Lesson]:
+        assert isinstance(self.soft_loss, str)
+        smoothing, less_entropy = self._smoothing(labels.device), LESS_ENTROPY[self.soft_loss]
+        both = pairs(labels, taught, size, weighing, smoothing, less_entropy=less_entropy)
+        return [partial(_paired, pair) for pair in both]
+
     def _taught(self, logits: Tensor, teacher_logits: Tensor | None, temperature: Tensor) -> Tensor:
         """What the soft term compares with: the teacher, or of each network the others."""
         if self.soft_loss == "mutual":
@@ -159,3 +209,33 @@ class Objective:
     def _smoothing(self, device: torch.device) -> float | Tensor:
         shares = self.label_smoothing
         return shares[0] if len(set(shares)) == 1 else torch.tensor(shares, device=device)
+
+
+def _paired(pair: Pair, logits: Tensor) -> LossTerms:
+    total, hard, soft, gradient = pair.terms(arranged(cast(logits.detach(), compute_dtype(logits)), -2))
+    return LossTerms(total, hard, soft, cast(gradient.transpose(-1, -2), logits.dtype))
+
+
+def one_by_one(
+    terms: Callable[..., LossTerms],
+    labels: Tensor,
+    teacher_logits: Tensor | None,
+    sizes: Sequence[int],
+    temperature: Tensor,
+    alpha: Tensor,
+) -> list[Lesson]:
+    """The lessons of several batches where nothing is worked out beforehand; see Minimised.lessons.
+
+    Args:
+        terms: Computes those of one step; see Objective.
+        labels: See there, as all that follow.
+        teacher_logits: Of the teachers.
+        sizes: Of the batches.
+        temperature: At each batch.
+        alpha: At each batch.
+    """
+    said = [None] * len(sizes) if teacher_logits is None else teacher_logits.split(list(sizes), -2)
+    each = zip(labels.split(list(sizes), -1), said, temperature, alpha, strict=True)
+    return [
+        partial(terms, labels=own, teacher_logits=told, temperature=at, alpha=weight) for own, told, at, weight in each
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from kdcli import objective as objective_module
+from kdcli.losses.pair import pairs
 from kdcli.objective import LossTerms, Objective, Span
 
 K, B, C = 4, 5, 3
@@ -65,7 +68,9 @@ def hard_of(scores: list[float], label: int, smoothing: float) -> float:
     return -sum(w * math.log(q) for w, q in zip(wanted, said, strict=True))
 
 
-def reference(logits: Tensor, labels: Tensor, teacher: Tensor, name: str, how: str) -> list[tuple[float, float, float]]:
+def reference(
+    logits: Tensor, labels: Tensor, teacher: Tensor, name: str, how: str, alphas: Sequence[float] = ALPHAS
+) -> list[tuple[float, float, float]]:
     """Total, hard and soft of every network."""
     found = []
     for k in range(K):
@@ -74,7 +79,7 @@ def reference(logits: Tensor, labels: Tensor, teacher: Tensor, name: str, how: s
         size = len(scores)
         hard = sum(hard_of(scores[b], int(own[b]), SMOOTHINGS[k]) for b in range(size)) / size
         soft = sum(soft_of(name, scores[b], members[b], TEMPERATURES[k], how) for b in range(size)) / size
-        found.append(((1 - ALPHAS[k]) * hard + ALPHAS[k] * soft, hard, soft))
+        found.append(((1 - alphas[k]) * hard + alphas[k] * soft, hard, soft))
     return found
 
 
@@ -112,6 +117,75 @@ def test_the_gradient_is_that_of_the_total(name: str, smoothing: tuple[float, ..
         shift = torch.zeros_like(logits).index_put_(tuple(map(torch.tensor, place)), torch.tensor(1e-5).double())
         slope = (total(logits + shift) - total(logits - shift)) / 2e-5
         assert gradient[place].item() == pytest.approx(slope, rel=1e-4, abs=1e-8)
+
+
+INSIDE = (0.3, 0.9, 0.5, 0.1)
+LESSONS = 2
+
+
+@pytest.fixture
+def paired(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How often targets were worked out for several batches."""
+    calls = []
+
+    def noted(*args: Any, **options: Any) -> Any:
+        calls.append(1)
+        return pairs(*args, **options)
+
+    monkeypatch.setattr(objective_module, "pairs", noted)
+    return calls
+
+
+@pytest.mark.parametrize("smoothing", [(0.0,) * K, SMOOTHINGS], ids=["no smoothing", "smoothing of each"])
+@pytest.mark.parametrize("how", ["arithmetic", "geometric"])
+@pytest.mark.parametrize("teachers", [1, 3])
+@pytest.mark.parametrize("name", ["kd", "dkpp", "soft_ce"])
+def test_what_is_worked_out_for_several_batches_is_the_formula(
+    name: str, teachers: int, how: Any, smoothing: tuple[float, ...], paired: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "SMOOTHINGS", smoothing)
+    teacher, labels = draw(teachers, LESSONS * MANY, C, seed=1), labels_of(LESSONS * MANY)
+    objective = Objective([Span(alpha, alpha) for alpha in INSIDE], name, how, smoothing)
+    tables = (torch.tensor([numbers] * LESSONS) for numbers in (TEMPERATURES, INSIDE))
+    lessons = objective.lessons(labels, teacher, [MANY] * LESSONS, *tables)
+    assert paired == [1]
+    parts = zip(lessons, labels.split(MANY), teacher.split(MANY, 1), strict=True)
+    for seed, (lesson, own, told) in enumerate(parts, 2):
+        logits = draw(K, MANY, C, seed=seed)
+        found = lesson(logits)
+        assert found.hard is not None
+        assert found.soft is not None
+        wanted = reference(logits, own, told, "soft_ce" if name == "soft_ce" else "kd", how, INSIDE)
+        values = torch.stack([found.total, found.hard, found.soft])
+        torch.testing.assert_close(values.double(), torch.tensor(wanted, dtype=torch.float64).T, rtol=2e-5, atol=1e-6)
+        settings = torch.tensor(TEMPERATURES), torch.tensor(INSIDE)
+        exact = objective(logits.double(), own, told.double(), *settings).gradient
+        torch.testing.assert_close(found.gradient.double(), exact, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("name", "alphas", "temperatures", "sizes"),
+    [
+        ("mse_logits", [INSIDE] * 2, [TEMPERATURES] * 2, [MANY, MANY]),
+        ("kd", [ALPHAS] * 2, [TEMPERATURES] * 2, [MANY, MANY]),
+        ("kd", [INSIDE, INSIDE[::-1]], [TEMPERATURES] * 2, [MANY, MANY]),
+        ("kd", [INSIDE] * 2, [TEMPERATURES, TEMPERATURES[::-1]], [MANY, MANY]),
+        ("kd", [INSIDE] * 2, [TEMPERATURES] * 2, [MANY, B]),
+    ],
+    ids=["another loss", "alpha at its ends", "alpha changes", "temperature changes", "a smaller batch"],
+)
+def test_batches_that_differ_in_more_than_their_examples_are_taken_one_by_one(
+    name: str, alphas: Any, temperatures: Any, sizes: list[int], paired: list[int]
+) -> None:
+    teacher, labels = draw(1, sum(sizes), C, seed=1), labels_of(sum(sizes))
+    objective = Objective(OPEN if alphas[0] == ALPHAS else [Span(0.1, 0.9)] * K, name, "arithmetic", SMOOTHINGS)
+    tables = torch.tensor(temperatures), torch.tensor(alphas)
+    lessons = objective.lessons(labels, teacher, sizes, *tables)
+    assert paired == []
+    parts = zip(lessons, sizes, labels.split(sizes), teacher.split(sizes, 1), *tables, strict=True)
+    for lesson, size, own, told, temperature, alpha in parts:
+        logits = draw(K, size, C)
+        assert torch.equal(lesson(logits).gradient, objective(logits, own, told, temperature, alpha).gradient)
 
 
 def test_members_do_not_touch_each_other() -> None:

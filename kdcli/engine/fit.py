@@ -7,7 +7,7 @@ update, so that the host needs to read both only once an epoch.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
 
@@ -23,7 +23,7 @@ from kdcli.engine.standing import Standing, as_plain, copied
 from kdcli.engine.stream import Batch, Stream
 from kdcli.engine.update import Rule, Updater
 from kdcli.metrics import Measures
-from kdcli.objective import Minimised
+from kdcli.objective import Lesson, Minimised
 from kdcli.schedules import Constant, Plateau, PlateauState, RateSchedule, Schedule, plateau_step
 
 TICK_SECONDS = 0.25
@@ -125,14 +125,12 @@ class Fit:
             yield self._finish_epoch()
 
     def _train_epoch(self, stop: Callable[[], bool]) -> Iterator[Tick]:
-        temperatures, alphas = self._table("temperature"), self._table("alpha")
         self._buffers = [copied(self.bank.buffers(k)) for k in range(self.bank.size)]
         started = last_tick = time.perf_counter()
         before, first = self._seconds, self.step_in_epoch
-        with closing(self.stream.epoch(self.epoch, first)) as batches:
-            for batch in batches:
-                row = self.step_in_epoch
-                self._train_step(batch, temperatures[row], alphas[row])
+        with closing(self._lessons(first)) as lessons:
+            for batch, lesson in lessons:
+                self._train_step(batch, lesson)
                 self.step_in_epoch += 1
                 now = time.perf_counter()
                 self._seconds = before + now - started
@@ -144,11 +142,24 @@ class Fit:
                     self._rewind([k for k, blocked in enumerate(self._meters.blocked.tolist()) if blocked])
                     return
 
-    def _train_step(self, batch: Batch, temperature: Tensor, alpha: Tensor) -> None:
+    def _lessons(self, first: int) -> Generator[tuple[Batch, Lesson], None, None]:
+        """The rest of an epoch, each batch with what is to be learnt from it."""
+        temperatures, alphas = self._table("temperature"), self._table("alpha")
+        with closing(self.stream.groups(self.epoch, first)) as groups:
+            for group in groups:
+                rows = slice(group.first, group.first + len(group.batches))
+                own = [batch.labels.shape[-1] for batch in group.batches]
+                told = group.labels, group.teacher_logits
+                lessons = self.objective.lessons(*told, own, temperatures[rows], alphas[rows])
+                done = max(first - group.first, 0)
+                for size, batch, lesson in list(zip(group.sizes, group.batches, lessons, strict=True))[done:]:
+                    self.stream.ranks.begin(size)
+                    yield batch, lesson
+
+    def _train_step(self, batch: Batch, lesson: Lesson) -> None:
         with self._precision:
             logits = self.bank.logits(batch.inputs, own=batch.own)
-        terms = self.objective(logits, batch.labels, batch.teacher_logits, temperature, alpha)
-        terms = self._exchange.backward(self.bank, logits, terms)
+        terms = self._exchange.backward(self.bank, logits, lesson(logits))
         self._meters.record(self.step_in_epoch, terms, self._updater.gradient_norms())
         epoch = self.epoch + self.step_in_epoch / self._steps_per_epoch
         self._updater.step(self._meters.blocked, rates=self._rates(self.step), epoch=epoch)

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from kdcli.engine.update import can_ask
 from kdcli.objective import LossTerms
 
 TOTAL, HARD, SOFT, NORM = range(4)
@@ -36,8 +37,10 @@ class Meters:
         soft = self._absent if terms.soft is None else terms.soft
         total = terms.total.detach()
         torch.stack([total, hard.detach(), soft.detach(), gradient_norms], dim=1, out=self.log[row])
-        change = total - total + gradient_norms - gradient_norms  # 0 where both are finite, else NaN
-        self.blocked = torch.where(change == 0, self.blocked, self._present)
+        both = total + gradient_norms  # finite where both are
+        if can_ask(both) and all(map(math.isfinite, both.tolist())):
+            return
+        self.blocked = torch.where(both - both == 0, self.blocked, self._present)
 
     def means(self, sizes: list[int]) -> list[list[float]]:
         """Mean total, hard and soft of each network over the epoch's examples; waits for the device."""

@@ -20,8 +20,8 @@ from kdcli.data.source import Source
 from kdcli.data.views import View
 from kdcli.engine.ranks import ALONE, Ranks
 
-TOGETHER_NUMBERS = 800_000
-"""Numbers of input that are prepared at once where batches are smaller: they stay in the cache of a core."""
+TOGETHER_NUMBERS = 2_400_000
+"""Numbers of input that are prepared at once where batches are smaller: they stay in the processor's cache."""
 
 _AGAIN = 23
 
@@ -45,6 +45,25 @@ class Batch:
     labels: Tensor
     teacher_logits: Tensor | None
     own: bool = False
+
+
+@dataclass(frozen=True)
+class Group:
+    """Batches that follow each other and were prepared at once.
+
+    Attributes:
+        first: The step of the first of them in its epoch.
+        sizes: Examples of each, over all processes.
+        batches: This process's rows of them.
+        labels: Those of all batches, ``(N,)`` or ``(K, N)``.
+        teacher_logits: ``(M, N, C)`` or ``(M, K, N, C)``.
+    """
+
+    first: int
+    sizes: Sequence[int]
+    batches: Sequence[Batch]
+    labels: Tensor
+    teacher_logits: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -89,7 +108,13 @@ class Stream:
         return [len(batch) for batch in batches(torch.arange(self.num_examples), self.batch_size)]
 
     def epoch(self, epoch: int, first_step: int = 0) -> Generator[Batch, None, None]:
-        """The batches of an epoch, or this process's rows of them, from ``first_step`` on.
+        """The batches of an epoch, or this process's rows of them, from ``first_step`` on; see ``groups``."""
+        with closing(self.groups(epoch, first_step)) as groups:
+            for group in groups:
+                yield from group.batches[max(first_step - group.first, 0) :]
+
+    def groups(self, epoch: int, first_step: int = 0) -> Generator[Group, None, None]:
+        """The batches of an epoch as they are prepared, from the group on that ``first_step`` is in.
 
         To be closed where it is not used to its end: other processes may be at work for it.
         """
@@ -102,11 +127,7 @@ class Stream:
         with closing(self.source.batches(examples)) as raws:
             told = zip(groups, self.labels[every].split(sizes), seen, raws, strict=True)
             for number, (group, labels, shown, raw) in enumerate(told, first_group):
-                done = max(first_step - number * self._together, 0)
-                prepared = self._prepared(group.rows, labels, shown, raw)
-                for size, batch in list(zip(group.sizes, prepared, strict=True))[done:]:
-                    self.ranks.begin(size)
-                    yield batch
+                yield self._prepared(number * self._together, group, labels, shown, raw)
 
     def _order(self, epoch: int, indices: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """The positions ``(E,)`` that an epoch goes through, and the views ``(E, N)`` of the N examples at each."""
@@ -127,22 +148,24 @@ class Stream:
         numbers = self.source.gather(self.indices[0][:1]).numel() * self.batch_size
         return max(1, TOGETHER_NUMBERS // numbers)
 
-    def _groups(self, order: Tensor) -> list[_Group]:
+    def _groups(self, order: Tensor) -> list[_Steps]:
         steps = batches(order, self.batch_size)
         starts = range(0, len(steps), self._together)
-        return [_Group.of(steps[start : start + self._together], self.ranks) for start in starts]
+        return [_Steps.of(steps[start : start + self._together], self.ranks) for start in starts]
 
-    def _prepared(self, rows: list[Tensor], labels: Tensor, views: Tensor, raw: Tensor) -> list[Batch]:
+    def _prepared(self, first: int, steps: _Steps, labels: Tensor, views: Tensor, raw: Tensor) -> Group:
         raw = self.view.apply(raw, views)
         inputs = self.normalization(raw)
-        told = None if self.targets is None else self.targets.logits(torch.cat(rows), views, raw)
+        told = None if self.targets is None else self.targets.logits(torch.cat(steps.rows), views, raw)
         if len(self.indices) > 1:
-            shape = (len(self.indices), len(rows[0]))
-            own = None if told is None else told.unflatten(1, shape)
-            return [Batch(inputs.view(*shape, *inputs.shape[1:]), labels.view(shape), own, own=True)]
-        sizes = [len(positions) for positions in rows]
-        each: Sequence[Tensor | None] = [None] * len(rows) if told is None else told.split(sizes, dim=1)
-        return list(map(Batch, inputs.split(sizes), labels.split(sizes), each))
+            shape = (len(self.indices), len(steps.rows[0]))
+            own, labels = None if told is None else told.unflatten(1, shape), labels.view(shape)
+            alone = Batch(inputs.view(*shape, *inputs.shape[1:]), labels, own, own=True)
+            return Group(first, steps.sizes, [alone], labels, own)
+        sizes = [len(positions) for positions in steps.rows]
+        each: Sequence[Tensor | None] = [None] * len(sizes) if told is None else told.split(sizes, dim=1)
+        split = list(map(Batch, inputs.split(sizes), labels.split(sizes), each))
+        return Group(first, steps.sizes, split, labels, told)
 
 
 def _examples(indices: Sequence[Tensor], positions: Tensor) -> Tensor:
@@ -151,12 +174,12 @@ def _examples(indices: Sequence[Tensor], positions: Tensor) -> Tensor:
     return chosen[0] if len(chosen) == 1 else torch.cat(chosen)
 
 
-class _Group(NamedTuple):
-    """Consecutive batches that are prepared at once: the size of each, and the positions of this process's rows."""
+class _Steps(NamedTuple):
+    """Batches that are prepared at once: the size of each, and the positions of this process's rows."""
 
     sizes: list[int]
     rows: list[Tensor]
 
     @classmethod
-    def of(cls, steps: Sequence[Tensor], ranks: Ranks) -> _Group:
+    def of(cls, steps: Sequence[Tensor], ranks: Ranks) -> _Steps:
         return cls([len(step) for step in steps], [ranks.own(step) for step in steps])

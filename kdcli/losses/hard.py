@@ -58,12 +58,17 @@ def cross_entropy(student_logits: Tensor, labels: Tensor, label_smoothing: float
 def graded_hard(student: Tensor, labels: Tensor, label_smoothing: float | Tensor, dim: int) -> Graded:
     """:func:`cross_entropy` of logits whose classes are at ``dim``; the gradient is ``softmax(z) - target``."""
     log_probs = student.log_softmax(dim)
-    target = one_hot(labels, student, dim)
-    if not _is_plain(label_smoothing):
-        share = per_network(label_smoothing)
-        target = (1 - share) * target + share / student.shape[dim]
+    target = smoothed(one_hot(labels, student, dim), label_smoothing, dim)
     value = (log_probs * target).sum((-2, -1)).div_(-labels.shape[-1])
     return Graded(value, log_probs.exp_().sub_(target))
+
+
+def smoothed(target: Tensor, label_smoothing: float | Tensor, dim: int) -> Tensor:
+    """Distributions with a share of them spread over all classes, which are at ``dim``."""
+    if _is_plain(label_smoothing):
+        return target
+    share = per_network(label_smoothing)
+    return (1 - share) * target + share / target.shape[dim]
 
 
 def one_hot(labels: Tensor, logits: Tensor, dim: int) -> Tensor:

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from kdcli.data.order import epoch_order
 from kdcli.engine import fit as fit_module
-from kdcli.engine import update
+from kdcli.engine import meters, update
 from kdcli.engine.results import EpochResult, Tick
 from kdcli.engine.update import AdamWRule, MomentumRampRule, SgdRule
 from kdcli.schedules import Constant, ExponentialDecay, Linear
@@ -189,16 +189,16 @@ class Waiting(TorchDispatchMode):
 def test_a_step_never_waits_for_the_device(
     world: Any, rule: Any, lrs: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(update, "can_ask", lambda tensor: False)  # as on a GPU
+    for module in (update, meters):
+        monkeypatch.setattr(module, "can_ask", lambda tensor: False)  # as on a GPU
     options = {"dropout": 0.3, "input_dropout": 0.1, "batch_norm": True, "max_norm_squared": 1.0}
     members = [world.member(seed=k, lr=lr, rule=rule, alpha=Linear(0.0, 1.0)) for k, lr in enumerate(lrs)]
     fit = world.fit(members, make=world.mlp(**options))
     fit.bank.train(True)
-    rows = torch.full((len(lrs),), 2.0), torch.full((len(lrs),), 0.5)
     with Waiting() as waiting:
-        batches = fit.stream.epoch(0)
+        lessons = fit._lessons(0)
         for _ in range(2):
-            fit._train_step(next(batches), *rows)
+            fit._train_step(*next(lessons))
             fit.step_in_epoch += 1
     assert waiting.found == []
     assert waiting.seen > 50
