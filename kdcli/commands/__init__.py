@@ -219,8 +219,9 @@ _ALL = (
         (
             ("kd doctor", "a table, and what to do about each problem"),
             ("kd doctor output_dir=/scratch/me", "with the disk that runs will be written to"),
-            ("kd doctor --json", "the checks on stdout, for a script"),
+            ("kd doctor --redact", "without your directories, to paste into a bug report"),
         ),
+        flags=("--redact",),
     ),
     Command(
         "completion",

@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from kdcli.disk import free_bytes, read_bounded, remove_tree, temporary_name, wr
 from kdcli.errors import KDError, MachineError, UsageError
 
 LEAST_FREE = 2**30
+REDACT = "--redact"
 _FIX_PACKAGE = "pip install -U '{}'"
 
 
@@ -33,13 +34,17 @@ def run(args: list[str], flags: Flags) -> int:
     """Check the installation, the device and the disk.
 
     Raises:
-        UsageError: Another argument than output_dir=DIR.
+        UsageError: Another argument than output_dir=DIR and --redact.
         MachineError: Something is not as it should be.
     """
-    wrong = [arg for arg in args if not arg.startswith("output_dir=")]
+    settings = [arg for arg in args if arg != REDACT]
+    wrong = [arg for arg in settings if not arg.startswith("output_dir=")]
     if wrong:
         raise UsageError(f"doctor does not take {wrong[0]!r}", where=wrong[0], fix="kd doctor [output_dir=DIR]")
-    checks = list(examine(Path(args[-1].partition("=")[2] if args else "outputs")))
+    folder = _existing(Path(settings[-1].partition("=")[2] if settings else "outputs"))
+    checks = list(examine(folder))
+    if REDACT in args:
+        checks = [_redacted(check, folder) for check in checks]
     bad = [check for check in checks if check.fix is not None]
     if flags.json:
         content = {"schema": 1, "healthy": not bad, "checks": [asdict(check) for check in checks]}
@@ -56,15 +61,31 @@ def _line(check: Check) -> str:
     return escape_controls(f"{mark:<8}{check.name:<14}{check.found}").replace("\n", " ") + "\n"
 
 
-def examine(output_dir: Path) -> Iterator[Check]:
+def _existing(output_dir: Path) -> Path:
+    """The directory, or the nearest above it that is there."""
+    return next(path for path in (output_dir.absolute(), *output_dir.absolute().parents) if path.is_dir())
+
+
+def _redacted(check: Check, folder: Path) -> Check:
+    """The same without what it says of the user's directories: for a bug report."""
+    hidden = {str(folder): "OUTPUT_DIR", str(Path.home()): "HOME"}
+
+    def without(text: str) -> str:
+        for path, name in hidden.items():
+            text = text.replace(path, name) if path != "/" else text
+        return text
+
+    return replace(check, found=without(check.found), fix=None if check.fix is None else without(check.fix))
+
+
+def examine(folder: Path) -> Iterator[Check]:
     """All checks, one after another; one that breaks is one that failed.
 
     Args:
-        output_dir: Where runs would be written; it need not exist.
+        folder: Where runs would be written.
     """
     yield _python()
     yield from _packages()
-    folder = next(path for path in (output_dir.absolute(), *output_dir.absolute().parents) if path.is_dir())
     later: list[tuple[str, Callable[[], Check]]] = [
         ("import", _torchvision),
         ("device", _device),

@@ -10,6 +10,7 @@ from kdcli.commands.flags import Flags
 from kdcli.commands.reporting import end_report
 from kdcli.errors import CheckpointError, SweepError
 from kdcli.rundir import RunDir
+from kdcli.rundir.run import REPORT
 from kdcli.schema import convert
 from kdcli.schema.results import Summary
 
@@ -31,7 +32,9 @@ def end_training(run: RunDir, flags: Flags) -> int:
 
         width = shutil.get_terminal_size((100, 24)).columns
         conclude = training_verdict if summary.specialists is None else specialists_verdict
-        verdict = conclude(summary, width=width, smoke=run.record.smoke)
+        page = run.path / REPORT
+        shown = str(page) if page.exists() else None
+        verdict = conclude(summary, width=width, smoke=run.record.smoke, page=shown)
         sys.stdout.write(encodable(verdict + "\n", sys.stdout.encoding))
     _check_baseline(run)
     return 0

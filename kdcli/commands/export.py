@@ -54,7 +54,7 @@ def run(args: list[str], flags: Flags) -> int:
     if flags.json:
         sys.stdout.write(encode_json(told.model_dump(by_alias=True)).decode())
     else:
-        sys.stdout.write(_shown(path, told, plan, smoke=flags.smoke))
+        sys.stdout.write(_shown(path, told, _next(path, plan, config), smoke=flags.smoke))
     return 0
 
 
@@ -101,7 +101,7 @@ def _check_packages(wish: Wish) -> None:
         need("format=onnx", "onnx", *PACKAGES)
 
 
-def _shown(path: Path, told: ExportFile, plan: Plan, *, smoke: bool) -> str:
+def _shown(path: Path, told: ExportFile, following: str, *, smoke: bool) -> str:
     from kdcli.report.text import clean, encodable
     from kdcli.report.units import count, percent, size
 
@@ -118,13 +118,14 @@ def _shown(path: Path, told: ExportFile, plan: Plan, *, smoke: bool) -> str:
     ]
     if smoke:
         lines.append("This was a smoke run, of at most 512 test examples.")
-    lines.append(f"next   {clean(_next(path, plan))}")
+    lines.append(f"next   {clean(following)}")
     return encodable("\n".join(lines) + "\n", sys.stdout.encoding)
 
 
-def _next(path: Path, plan: Plan) -> str:
+def _next(path: Path, plan: Plan, config: Evaluate) -> str:
     from kdcli.report.paste import override
 
     if path.suffix == ".onnx":
-        return f"kd evaluate {override('run', [str(plan.subject.run.path), str(path)])}"
+        trust = " trust_code=true" * config.trust_code
+        return f"kd evaluate {override('run', [str(plan.subject.run.path), str(path)])}{trust}"
     return f"python -c {shlex.quote(f'import torch; print(torch.export.load({str(path)!r}))')}"

@@ -94,6 +94,7 @@ SPECIAL = {
     "--format": "table, md, csv, json or latex",
     "--purge": "delete for good, without the trash",
     "--force": "also a teacher that other runs name",
+    "--redact": "say nothing of your directories: for a bug report",
 }
 SHORT = {
     "-n": "--limit",

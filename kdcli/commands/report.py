@@ -18,6 +18,7 @@ from kdcli.errors import UsageError
 from kdcli.rundir import RunDir, resolve_run
 from kdcli.rundir.find import TRAININGS
 from kdcli.rundir.listing import SEARCHES, STUDIES, SWEEPS
+from kdcli.rundir.run import REPORT
 
 KEYS = ("output_dir",)
 
@@ -99,5 +100,5 @@ def _of_study(run: RunDir) -> Path:
     _check_finished(run)
     with redirect_stdout(StringIO()):
         resume_study(run, replace(Flags(), quiet=True, smoke=run.record.smoke), trust_code=False)
-    page = run.path / "report.html"
+    page = run.path / REPORT
     return page if page.exists() else run.path / "table.md"

@@ -12,7 +12,7 @@ from kdcli.disk import remove_leftovers, write_atomic
 from kdcli.errors import CheckpointError
 from kdcli.json_io import read_json
 from kdcli.rundir import RunDir, read_metrics
-from kdcli.rundir.run import ENVIRONMENT, FINDINGS, METRICS, SUMMARY
+from kdcli.rundir.run import ENVIRONMENT, FINDINGS, METRICS, REPORT, SUMMARY
 from kdcli.schema import convert
 from kdcli.schema.results import Evaluation, Summary
 
@@ -64,7 +64,7 @@ def write_report(run: RunDir) -> Path:
         _command(run),
         [] if found is None else finding_sections(found, figures),
     )
-    path = run.path / "report.html"
+    path = run.path / REPORT
     write_atomic(path, text.encode())
     return path
 
@@ -77,7 +77,7 @@ def write_evaluation_report(run: RunDir, evaluation: Evaluation) -> Path:
     """
     from kdcli.report.evaluation_page import evaluation_page
 
-    path = run.path / "report.html"
+    path = run.path / REPORT
     write_atomic(path, evaluation_page(evaluation, run.path / "figures", _command(run)).encode())
     return path
 

@@ -19,6 +19,7 @@ from kdcli.program.slots import home_of, teacher_names
 from kdcli.rundir import RunDir, resolve_run
 from kdcli.rundir.find import TRAININGS
 from kdcli.rundir.listing import SEARCHES, STUDIES, SWEEPS
+from kdcli.rundir.run import REPORT
 from kdcli.schema import Config, DistillStudent, TrainSpecialists, TrainTeacher, parse_config
 from kdcli.schema.own_code import code_named
 
@@ -81,7 +82,7 @@ def carry_on(run: RunDir, flags: Flags, *, trust_code: bool, launcher: Sequence[
         what = f"{launcher[0]} is for sweeps, and {run.path} is none"
         raise UsageError(what, where="hydra/launcher", fix=f"kd resume {run.path}")
     if run.status == "finished":
-        if kind in (*TRAININGS, SWEEPS) and not (run.path / "report.html").exists():
+        if kind in (*TRAININGS, SWEEPS) and not (run.path / REPORT).exists():
             # It was stopped between its last word and its report.
             (write_sweep_report if kind == SWEEPS else end_report)(run)
         said = escape_controls(f"{run.path} is finished: nothing to resume\n")

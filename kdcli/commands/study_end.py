@@ -20,7 +20,7 @@ from kdcli.report.study_page import StudyFacts, study_page
 from kdcli.report.text import clean, encodable, wrap
 from kdcli.rundir import RunDir
 from kdcli.rundir.record import now
-from kdcli.rundir.run import ENVIRONMENT
+from kdcli.rundir.run import ENVIRONMENT, REPORT
 from kdcli.studies.figures import draw, picture
 from kdcli.studies.form import Study
 from kdcli.studies.listed import asks_for_code
@@ -52,13 +52,11 @@ def conclude(study: Study, home: RunDir, outcomes: Mapping[str, Sequence[Outcome
     results = _results(study, home, rows, source, drawn)
     write_json_atomic(home.path / RESULTS, results)
     lines = _reused(outcomes)
-    markdown = f"# {study.title}\n\n{study.source}. {study.claim}\n\n{study_markdown(rows)}"
-    said = "".join(f"\n- {line}" for line in lines)
-    write_atomic(home.path / "table.md", (markdown + ("\n" + said + "\n" if said else "")).encode())
+    write_atomic(home.path / "table.md", _markdown(study, rows, [_made(results), *lines]).encode())
     facts = StudyFacts(study.title, study.source, study.claim, str(home.path), home.record.smoke, lines)
     environment = read_json(home.path / ENVIRONMENT)
     page = study_page(rows, facts, drawn, study.model_dump(exclude_defaults=True), environment, _command(home))
-    write_atomic(home.path / "report.html", page.encode())
+    write_atomic(home.path / REPORT, page.encode())
     _show(study, home, rows, results, lines, flags)
 
 
@@ -79,6 +77,19 @@ def _show(
     place = f"report {home.path / 'report.html'}\nstudy {home.path}"
     text = "\n" + "\n\n".join([*blocks, escape_controls(place)]) + "\n"
     sys.stdout.write(encodable(text, sys.stdout.encoding))
+
+
+def _markdown(study: Study, rows: Sequence[StudyRow], remarks: Sequence[str]) -> str:
+    said = "".join(f"\n- {remark}" for remark in remarks)
+    return f"# {study.title}\n\n{study.source}. {study.claim}\n\n{study_markdown(rows)}{said}\n"
+
+
+def _made(results: Mapping[str, Any]) -> str:
+    """By which command, when, on what."""
+    environment = results["environment"]
+    versions = ", ".join(f"{name} {environment['versions'][name]}" for name in ("python", "torch", "kdcli"))
+    when = " to ".join(results[key][:16].replace("T", " ") for key in ("started", "ended"))
+    return f"`{results['command']}`: {when} UTC; {environment['cpus']} CPUs, {environment['platform']}, {versions}"
 
 
 def _command(home: RunDir) -> str:

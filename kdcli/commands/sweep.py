@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -160,10 +161,12 @@ def _write_jobs(sweep: RunDir, command: str, jobs: Sequence[Job], plan: Plan, co
 
 
 def _labels(jobs: Sequence[Job]) -> list[str]:
-    """A job's label: its own, or the overrides that not all jobs share."""
+    """A job's label: its own, or the overrides that not all jobs share; no two are the same."""
     shared = set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()
     differing = [" ".join(text.lstrip("+") for text in job.overrides if text not in shared) for job in jobs]
-    return [job.label or text or f"job {job.index}" for job, text in zip(jobs, differing, strict=True)]
+    named = [(job.index, job.label or text or f"job {job.index}") for job, text in zip(jobs, differing, strict=True)]
+    often = Counter(text for _, text in named)
+    return [text if often[text] == 1 else f"{text} (job {index})" for index, text in named]
 
 
 def open_sweep(run: RunDir) -> Sweep:

@@ -17,7 +17,7 @@ from kdcli.report.paste import override
 from kdcli.report.sweep import NOTHING, Numbers, Reference, SweepRow, rank, standing
 from kdcli.report.text import clean
 from kdcli.rundir import RunDir
-from kdcli.rundir.run import ENVIRONMENT
+from kdcli.rundir.run import ENVIRONMENT, REPORT
 from kdcli.schema import convert
 from kdcli.schema.results import Summary, TestMeasures
 from kdcli.schema.sweep import LedgerEntry, baseline_name, job_name
@@ -58,7 +58,7 @@ def write_page(sweep: RunDir, entries: Sequence[LedgerEntry], rows: Sequence[Swe
         repeat=shlex.join(["kd", *sweep.record.argv[1:]]),
         best=_rerun_best(sweep, entries, rows),
     )
-    path = sweep.path / "report.html"
+    path = sweep.path / REPORT
     text = sweep_page(rows, facts, draw_sweep(rows, figures), _tradeoff(sweep, rows, figures))
     write_atomic(path, text.encode())
     return path

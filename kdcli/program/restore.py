@@ -66,8 +66,15 @@ def restore(session: Session) -> str | None:
             metrics.truncate(offset)
     if not committed:
         return None
-    place = "beginning again" if loaded is None else f"going on from epoch {fit.epoch + 1}, step {fit.step}"
-    return place + (f": {note}" if note else "")
+    return _place(fit, loaded) + (f": {note}" if note else "")
+
+
+def _place(fit: Fit, loaded: checkpoint.Loaded | None) -> str:
+    if loaded is None:
+        return "beginning again"
+    if fit.finished:
+        return f"nothing is left to train after step {fit.step}: going on with what follows"
+    return f"going on from epoch {fit.epoch + 1}, step {fit.step}"
 
 
 def _load(fit: Fit, loaded: checkpoint.Loaded, state: FitState) -> None:

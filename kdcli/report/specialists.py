@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kdcli.report.tables import Cells, Column, table
-from kdcli.report.text import clean, wrap
+from kdcli.report.text import wrap
 from kdcli.report.units import count, decimals, duration, p_value, percent, plural
-from kdcli.report.verdict import RESULT_COLUMNS, SIGNIFICANT, SMOKE, next_command, result_row
+from kdcli.report.verdict import RESULT_COLUMNS, SIGNIFICANT, SMOKE, last_lines, result_row
 
 if TYPE_CHECKING:
     from kdcli.schema.results import CoverageResult, SpecialistsSummary, Summary
@@ -21,21 +21,21 @@ COVERAGE_COLUMNS = (
 _MANY = 10
 
 
-def specialists_verdict(summary: Summary, *, width: int, smoke: bool = False) -> str:
+def specialists_verdict(summary: Summary, *, width: int, smoke: bool = False, page: str | None = None) -> str:
     """The end of the command: generalist, baseline and combination, where they differ, and what to do next.
 
     Args:
         summary: The run's result.
         width: Columns of the terminal.
         smoke: The run was a smoke run: said, and kept up in the next command.
+        page: Where its report is, if it has one.
     """
     said = [SMOKE] * smoke + specialists_sentences(summary)
-    places = [("run", summary.run), ("next", next_command(summary) + " --smoke" * smoke)]
     blocks = [
         table(RESULT_COLUMNS, specialists_rows(summary), width=width),
         "\n".join(wrap(sentence, width) for sentence in said),
         table(COVERAGE_COLUMNS, coverage_rows(summary), width=width),
-        "\n".join(f"{name:<5} {clean(place)}" for name, place in places),
+        last_lines(summary, smoke=smoke, page=page),
     ]
     return "\n\n".join(blocks)
 

@@ -26,22 +26,28 @@ _ONE_SEED = "This compares one training of each; a sweep over seeds (-m seed=0,1
 SMOKE = "This was a smoke run, of two batches a phase: its numbers say nothing."
 
 
-def training_verdict(summary: Summary, *, width: int, smoke: bool = False) -> str:
+def training_verdict(summary: Summary, *, width: int, smoke: bool = False, page: str | None = None) -> str:
     """The end of a training command: what came out, whether it means anything, where it is and what to do next.
 
     Args:
         summary: The run's result.
         width: Columns of the terminal.
         smoke: The run was a smoke run: said, and kept up in the next command.
+        page: Where its report is, if it has one.
     """
     said = [SMOKE] * smoke + (student_sentences(summary) if summary.teacher else network_sentences(summary))
-    places = [("run", summary.run), ("next", next_command(summary) + " --smoke" * smoke)]
     blocks = [
         table(RESULT_COLUMNS, result_rows(summary), width=width),
         "\n".join(wrap(sentence, width) for sentence in said),
-        "\n".join(f"{name:<5} {clean(place)}" for name, place in places),
+        last_lines(summary, smoke=smoke, page=page),
     ]
     return "\n\n".join(blocks)
+
+
+def last_lines(summary: Summary, *, smoke: bool, page: str | None) -> str:
+    """Where a training and its report are, and what to do next."""
+    lines = {"run": summary.run, "see": page, "next": next_command(summary) + " --smoke" * smoke}
+    return "\n".join(f"{name:<5} {clean(text)}" for name, text in lines.items() if text is not None)
 
 
 def result_rows(summary: Summary) -> list[Cells]:

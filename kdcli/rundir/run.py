@@ -21,6 +21,7 @@ ENVIRONMENT = "environment.json"
 SUMMARY = "summary.json"
 FINDINGS = "findings.json"
 METRICS = "metrics.jsonl"
+REPORT = "report.html"
 CHECKPOINTS = "checkpoints"
 
 _ENDS = ("finished", "failed", "interrupted", "diverged")

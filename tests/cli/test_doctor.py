@@ -50,6 +50,20 @@ def test_the_table_has_a_line_for_each_check(tmp_path: Path, capsys: pytest.Capt
     assert f"{torch.get_num_threads()} threads" in next(line for line in lines if "device" in line)
 
 
+def test_a_redacted_table_names_none_of_the_users_directories(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "of mine").mkdir()
+    for words, named in ((["doctor"], True), (["doctor", "--redact"], False)):
+        assert main([*words, f"output_dir={tmp_path}/of mine/later"]) == 0
+        assert (str(tmp_path) in capsys.readouterr().out) == named
+    assert main(["doctor", "--redact", "--json", f"output_dir={tmp_path}/of mine"]) == 0
+    said = capsys.readouterr().out
+    assert "of mine" not in said
+    assert "free at OUTPUT_DIR" in said
+
+
 def test_a_package_below_its_floor_is_named_with_what_to_type(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

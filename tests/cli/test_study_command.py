@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -101,7 +102,11 @@ def test_a_study_of_the_users_own_runs_a_chain_and_judges_it(capsys: pytest.Capt
         (1, str(students[1]), False),
     ]
     assert found["command"].split()[0] == "kd"
-    assert "| errors of the student | 74 |" in (place / "table.md").read_text()
+    table = (place / "table.md").read_text()
+    assert "| errors of the student | 74 |" in table
+    began, ended = (found[key][:16].replace("T", " ") for key in ("started", "ended"))
+    machine = f"{os.cpu_count()} CPUs, {platform.platform()}"
+    assert f"|\n\n- `{found['command']}`: {began} to {ended} UTC; {machine}, python " in table
     assert "not reached" in said
     assert said.endswith(f"study {place}\n")
 

@@ -40,7 +40,7 @@ class Net(torch.nn.Linear):
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory, kd_lines: Callable[..., list[Any]]) -> tuple[Path, list[Any]]:
-    """A sweep that goes well, and one whose first job breaks in the middle of its training."""
+    """A sweep that goes well, one whose first job breaks in the middle of its training, and one of jobs twice."""
     root = tmp_path_factory.mktemp("swept")
     (root / "mine" / "model").mkdir(parents=True)
     (root / "mine" / "model" / "breaking.yaml").write_text("kind: custom\ntarget: breaking:Net\narguments: {}\n")
@@ -48,12 +48,13 @@ def swept(tmp_path_factory: pytest.TempPathFactory, kd_lines: Callable[..., list
     lines = [
         ["train-teacher", "-m", "model=mlp_30,mlp_100", "seed=0,1", "output_dir='a b,c'", *TINY, "--json"],
         ["train-teacher", "-m", "model=breaking,mlp_30", "--config-dir=mine", "output_dir=second", *TINY],
+        ["train-teacher", "-m", "model=mlp_30,mlp_30", "seed=0,1", "output_dir=third", *TINY, "--json"],
     ]
     return root, kd_lines(lines, cwd=root)
 
 
 def test_a_sweep_ends_with_its_summary_alone_on_stdout(swept: tuple[Path, list[Any]]) -> None:
-    root, (first, _) = swept
+    root, (first, *_) = swept
     assert first.code == 0, first.err
     summary = json.loads(first.out)
     assert [job["status"] for job in summary["jobs"]] == ["finished"] * 4
@@ -67,7 +68,7 @@ def test_a_sweep_ends_with_its_summary_alone_on_stdout(swept: tuple[Path, list[A
 
 
 def test_a_job_that_fails_does_not_stop_the_others_and_the_exit_code_says_so(swept: tuple[Path, list[Any]]) -> None:
-    root, (_, second) = swept
+    root, (_, second, _) = swept
     assert second.code == 7, second.err
     assert "it breaks here" in second.err
     (sweep,) = (root / "second" / "sweeps").iterdir()
@@ -76,9 +77,17 @@ def test_a_job_that_fails_does_not_stop_the_others_and_the_exit_code_says_so(swe
     assert status[0] != "finished"
 
 
+def test_jobs_that_are_asked_for_twice_are_told_apart(swept: tuple[Path, list[Any]]) -> None:
+    third = swept[1][2]
+    assert third.code == 0, third.err
+    labels = [job["label"] for job in json.loads(third.out)["jobs"]]
+    assert labels == ["seed=0 (job 0)", "seed=1 (job 1)", "seed=0 (job 2)", "seed=1 (job 3)"]
+
+
 def test_nothing_is_written_beside_the_outputs(swept: tuple[Path, list[Any]]) -> None:
     root, _ = swept
-    assert {path.name for path in root.iterdir()} - {"__pycache__"} == {"mine", "breaking.py", "a b,c", "second"}
+    written = {"a b,c", "second", "third"}
+    assert {path.name for path in root.iterdir()} - {"__pycache__"} == {"mine", "breaking.py"} | written
 
 
 def test_a_program_that_cannot_be_read_is_shown_and_returns_its_exit_code(

@@ -55,15 +55,17 @@ def test_temperature_and_alpha_are_ignored_said_to_be_and_null(capsys: pytest.Ca
 
 
 def test_a_run_started_by_itself_has_figures_and_a_report_unless_the_environment_leaves_them_out(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["train-teacher", *TINY, "--quiet"]) == 0
     run = only_run("train-teacher")
     assert not (run.path / "report.html").exists()
+    assert "report.html" not in capsys.readouterr().out
     shutil.rmtree("outputs")
     monkeypatch.delenv("KD_NO_REPORT")
     assert main(["train-teacher", *TINY, "--quiet"]) == 0
     run = only_run("train-teacher")
+    assert f"see   {run.path}/report.html" in capsys.readouterr().out.splitlines()
     assert list((run.path / "figures").glob("*.png"))
     assert "<html" in (run.path / "report.html").read_text()
     assert {path.name for path in Path().iterdir()} == {"outputs"}
@@ -83,6 +85,10 @@ def test_divergence_is_one_screen_and_exit_code_5(capsys: pytest.CaptureFixture[
     assert f"where: {run.path}" in said.err
     assert "Traceback" not in said.err
     assert (said.out, run.record.status) == ("", "diverged")
+    assert main(["resume", str(run.path)]) == 5
+    again = capsys.readouterr().err
+    assert "nothing is left to train after step " in again
+    assert "diverged in epoch 1, step " in again
 
 
 @pytest.mark.parametrize("members", [(), ("members=2",)])
