@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kdcli.commands.ending import end_training, show_plan
@@ -27,7 +27,9 @@ def run(config: DistillStudent, overrides: Sequence[str], flags: Flags) -> int:
     return end_training(distill_student(config, teachers, manner), flags)
 
 
-def with_teachers(config: DistillStudent, *, smoke: bool) -> tuple[DistillStudent, list[RunDir]]:
+def with_teachers(
+    config: DistillStudent, *, smoke: bool, find: Callable[..., RunDir] = resolve_run
+) -> tuple[DistillStudent, list[RunDir]]:
     """Find the RUNs that ``teacher=`` names, before torch is imported, and name them by their paths from here on.
 
     Raises:
@@ -38,6 +40,6 @@ def with_teachers(config: DistillStudent, *, smoke: bool) -> tuple[DistillStuden
     if not names:
         raise UsageError("teacher=[] names no run", where="teacher", fix="add teacher=latest")
     root = Path(config.output_dir)
-    runs = [resolve_run(name, root=root, purpose="teacher", smoke=smoke) for name in names]
+    runs = [find(name, root=root, purpose="teacher", smoke=smoke) for name in names]
     paths = [str(run.path) for run in runs]
     return config.model_copy(update={"teacher": paths if len(paths) > 1 else paths[0]}), runs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kdcli.commands.ending import end_training, show_plan
@@ -32,12 +32,14 @@ def run(config: TrainSpecialists, overrides: Sequence[str], flags: Flags) -> int
     return end_training(train_specialists(config, generalist, manner), flags)
 
 
-def with_generalist(config: TrainSpecialists, *, smoke: bool) -> tuple[TrainSpecialists, RunDir]:
+def with_generalist(
+    config: TrainSpecialists, *, smoke: bool, find: Callable[..., RunDir] = resolve_run
+) -> tuple[TrainSpecialists, RunDir]:
     """Find the RUN that ``teacher=`` names, before torch is imported, and name it by its path from here on.
 
     Raises:
         UsageError: There is no such run.
         CheckpointError: Its record is damaged.
     """
-    run = resolve_run(config.teacher, root=Path(config.output_dir), purpose="teacher", smoke=smoke)
+    run = find(config.teacher, root=Path(config.output_dir), purpose="teacher", smoke=smoke)
     return config.model_copy(update={"teacher": str(run.path)}), run

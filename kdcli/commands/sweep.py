@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from kdcli.commands.train import ignored_by_teachers
 from kdcli.disk import fsync_directory, make_directory, remove_leftovers, remove_tree, temporary_name, translated
 from kdcli.errors import Interrupted, UsageError, why_stopped
 from kdcli.program.signals import terminable, undisturbed
-from kdcli.rundir import MetricsFile, RunDir, RunLock, create_at, create_child, create_run
+from kdcli.rundir import MetricsFile, RunDir, RunLock, create_at, create_child, create_run, resolve_run
 from kdcli.schema import Course, DistillStudent, TrainSpecialists
 from kdcli.schema.sweep import LedgerEntry, baseline_name, job_name
 from kdcli.trackers import check_installed
@@ -77,7 +77,8 @@ def begin(
 ) -> Sweep:
     """Make the sweep's directory with a run for each job and each baseline, and group the jobs for the workers."""
     _refuse(command, flags)
-    configs = [_training(job, flags) for job in jobs]
+    find = cache(resolve_run)  # a name that many jobs share is looked up once
+    configs = [_training(job, flags, find) for job in jobs]
     from kdcli.program.sweep import plan_sweep
 
     manner = make_manner([], flags)
@@ -100,7 +101,7 @@ def _refuse(command: str, flags: Flags) -> None:
         raise UsageError("--dry-run tries one job", where="--dry-run", fix="leave out -m, and give each key one value")
 
 
-def _training(job: Job, flags: Flags) -> Course:
+def _training(job: Job, flags: Flags, find: Callable[..., RunDir]) -> Course:
     """A job's configuration as it will be carried out."""
     from kdcli.program.slots import for_smoke
 
@@ -108,9 +109,9 @@ def _training(job: Job, flags: Flags) -> Course:
     assert isinstance(config, Course)
     check_installed(config.tracker)
     if isinstance(config, DistillStudent):
-        config = with_teachers(config, smoke=flags.smoke)[0]
+        config = with_teachers(config, smoke=flags.smoke, find=find)[0]
     if isinstance(config, TrainSpecialists):
-        config = with_generalist(config, smoke=flags.smoke)[0]
+        config = with_generalist(config, smoke=flags.smoke, find=find)[0]
     return for_smoke(config) if flags.smoke else config
 
 
