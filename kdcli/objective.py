@@ -167,7 +167,8 @@ class Objective:
     def _can_pair(self, labels: Tensor, teacher_logits: Tensor) -> bool:
         """Whether both terms can be computed side by side, and that is the faster way."""
         few = labels.is_cpu and labels.dim() == 1 and teacher_logits.shape[-1] < LANES
-        return few and self.soft_loss in LESS_ENTROPY and all(0 < span.low <= span.high < 1 for span in self.spans)
+        known = isinstance(self.soft_loss, str) and self.soft_loss in LESS_ENTROPY
+        return few and known and all(0 < span.low <= span.high < 1 for span in self.spans)
 
     def _pairs(self, labels: Tensor, taught: Tensor, size: int, weighing: Weighing) -> list[Lesson]:
         assert isinstance(self.soft_loss, str)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from kdcli import objective as objective_module
+from kdcli.losses.own import OwnLoss
 from kdcli.losses.pair import pairs
 from kdcli.objective import LossTerms, Objective, Span
 
@@ -120,6 +121,9 @@ def test_the_gradient_is_that_of_the_total(name: str, smoothing: tuple[float, ..
 
 
 INSIDE = (0.3, 0.9, 0.5, 0.1)
+OWN = OwnLoss(
+    "mine:loss", lambda student, teacher, temperature, power: (student - teacher).pow(power).mean(), {"power": 2}
+)
 LESSONS = 2
 
 
@@ -167,15 +171,23 @@ def test_what_is_worked_out_for_several_batches_is_the_formula(
     ("name", "alphas", "temperatures", "sizes"),
     [
         ("mse_logits", [INSIDE] * 2, [TEMPERATURES] * 2, [MANY, MANY]),
+        (OWN, [INSIDE] * 2, [TEMPERATURES] * 2, [MANY, MANY]),
         ("kd", [ALPHAS] * 2, [TEMPERATURES] * 2, [MANY, MANY]),
         ("kd", [INSIDE, INSIDE[::-1]], [TEMPERATURES] * 2, [MANY, MANY]),
         ("kd", [INSIDE] * 2, [TEMPERATURES, TEMPERATURES[::-1]], [MANY, MANY]),
         ("kd", [INSIDE] * 2, [TEMPERATURES] * 2, [MANY, B]),
     ],
-    ids=["another loss", "alpha at its ends", "alpha changes", "temperature changes", "a smaller batch"],
+    ids=[
+        "another loss",
+        "the user's own",
+        "alpha at its ends",
+        "alpha changes",
+        "temperature changes",
+        "a smaller batch",
+    ],
 )
 def test_batches_that_differ_in_more_than_their_examples_are_taken_one_by_one(
-    name: str, alphas: Any, temperatures: Any, sizes: list[int], paired: list[int]
+    name: Any, alphas: Any, temperatures: Any, sizes: list[int], paired: list[int]
 ) -> None:
     teacher, labels = draw(1, sum(sizes), C, seed=1), labels_of(sum(sizes))
     objective = Objective(OPEN if alphas[0] == ALPHAS else [Span(0.1, 0.9)] * K, name, "arithmetic", SMOOTHINGS)
