@@ -163,14 +163,15 @@ def bars(rows: Sequence[Bar], stem: Path, *, x_label: str, title: str, digits: i
         axes.set_xlim(left=0)
         finish(axes, x_label, "", title, legend=False, grid="x")
         if papers:
-            axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.2)
+            figure.legend(loc="outside lower right", ncols=2)
         numbers = [[row.name, row.value, row.sd, row.paper] for row in rows]
         return write(figure, stem, ["name", x_label, "standard deviation", "paper"], numbers)
 
 
 def bar_text(row: Bar, digits: int) -> str:
-    """A bar's number as it stands beside it."""
-    return f"{row.value:,.{digits}f}" + ("" if row.sd is None else f" ± {row.sd:,.{digits}f}")
+    """A bar's number as it stands beside it, and the paper's."""
+    spread = "" if row.sd is None else f" ± {row.sd:,.{digits}f}"
+    return f"{row.value:,.{digits}f}{spread}" + ("" if row.paper is None else f" (paper {row.paper:,g})")
 
 
 @dataclass(frozen=True)
