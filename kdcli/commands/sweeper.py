@@ -91,9 +91,11 @@ class KdSweeper(Sweeper):
         """Launch the programs; each line composes like the first job, which is known to, and names its program."""
         home = programs[0].parent.parent
         self._config.hydra.sweep.dir = str(home)  # where a launcher keeps files of its own
-        paths = {path: QuotedString(str(path.resolve()), Quote.single).with_quotes() for path in programs}
-        lines = {path: [*overrides, f"+{PROGRAM_KEY}={text}"] for path, text in paths.items()}
-        if launchers.runs_here(self._launcher):
+        here = launchers.runs_here(self._launcher)  # where the jobs' summaries name them as the user does
+        named = {path: str(path if here else path.resolve()) for path in programs}
+        texts = {path: QuotedString(name, Quote.single).with_quotes() for path, name in named.items()}
+        lines = {path: [*overrides, f"+{PROGRAM_KEY}={text}"] for path, text in texts.items()}
+        if here:
             self._launch_here(list(lines.values()))
         else:
             from kdcli.commands.launching import Launching

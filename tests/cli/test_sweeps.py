@@ -64,7 +64,9 @@ def test_a_sweep_ends_with_its_summary_alone_on_stdout(swept: tuple[Path, list[A
         ["model=mlp_100", "seed=0"],
         ["model=mlp_100", "seed=1"],
     ]
-    assert len(list((root / "a b,c" / "sweeps").iterdir())) == 1
+    (sweep,) = (root / "a b,c" / "sweeps").iterdir()
+    told = json.loads((sweep / "02" / "summary.json").read_text())["run"]
+    assert told == f"a b,c/sweeps/{sweep.name}/02", "as the user named the place, not as this machine does"
 
 
 def test_a_job_that_fails_does_not_stop_the_others_and_the_exit_code_says_so(swept: tuple[Path, list[Any]]) -> None:
