@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -46,6 +46,34 @@ Lesson: TypeAlias = Callable[[Tensor], LossTerms]
 """What the networks are to learn from one batch: the terms of their logits ``(K, B, C)``."""
 
 
+class Material(NamedTuple):
+    """What there is to learn from several batches.
+
+    Attributes:
+        labels: Of the examples of all of them, ``(N,)`` or ``(K, N)``.
+        teacher_logits: ``(M, N, C)`` or ``(M, K, N, C)``, or None.
+        sizes: How many examples each batch has.
+        temperature: At each batch, ``(len(sizes), K)``.
+        alpha: The same.
+    """
+
+    labels: Tensor
+    teacher_logits: Tensor | None
+    sizes: Sequence[int]
+    temperature: Tensor
+    alpha: Tensor
+
+    def one_by_one(self, terms: Callable[..., LossTerms]) -> list[Lesson]:
+        """The lessons where nothing is worked out beforehand; ``terms`` computes those of a step, see Objective."""
+        sizes = list(self.sizes)
+        said = [None] * len(sizes) if self.teacher_logits is None else self.teacher_logits.split(sizes, -2)
+        each = zip(self.labels.split(sizes, -1), said, self.temperature, self.alpha, strict=True)
+        return [
+            partial(terms, labels=labels, teacher_logits=told, temperature=temperature, alpha=alpha)
+            for labels, told, temperature, alpha in each
+        ]
+
+
 @dataclass(frozen=True)
 class Span:
     """The least and the greatest alpha a network's schedule takes."""
@@ -70,23 +98,8 @@ class Minimised(Protocol):
     ) -> LossTerms:
         """Compute the terms of one step; see Objective."""
 
-    def lessons(
-        self,
-        labels: Tensor,
-        teacher_logits: Tensor | None,
-        sizes: Sequence[int],
-        temperature: Tensor,
-        alpha: Tensor,
-    ) -> Sequence[Lesson]:
-        """What the networks are to learn from each of several batches.
-
-        Args:
-            labels: Of the examples of all of them, ``(N,)`` or ``(K, N)``.
-            teacher_logits: ``(M, N, C)`` or ``(M, K, N, C)``, or None.
-            sizes: How many examples each batch has.
-            temperature: At each batch, ``(len(sizes), K)``.
-            alpha: The same.
-        """
+    def lessons(self, material: Material) -> Sequence[Lesson]:
+        """What the networks are to learn from each of several batches."""
 
 
 @dataclass(frozen=True)
@@ -148,21 +161,15 @@ class Objective:
         gradient = of_mean(logits, total.gradient, dim)
         return LossTerms(total.value, hard and hard.value, soft and soft.value, gradient)
 
-    def lessons(
-        self,
-        labels: Tensor,
-        teacher_logits: Tensor | None,
-        sizes: Sequence[int],
-        temperature: Tensor,
-        alpha: Tensor,
-    ) -> Sequence[Lesson]:
+    def lessons(self, material: Material) -> Sequence[Lesson]:
         """See Minimised."""
+        labels, teacher_logits, sizes, temperature, alpha = material
         if teacher_logits is not None and self._can_pair(labels, teacher_logits) and len(set(sizes)) == 1:
             each = {(*map(tuple, row),) for row in zip(temperature.tolist(), alpha.tolist(), strict=True)}
             if len(each) == 1:
                 taught = combine_members(teacher_logits, temperature[0], self.ensemble)
                 return self._pairs(labels, taught, sizes[0], weigh(*each.pop(), sizes[0]))
-        return one_by_one(self, labels, teacher_logits, sizes, temperature, alpha)
+        return material.one_by_one(self)
 
     def _can_pair(self, labels: Tensor, teacher_logits: Tensor) -> bool:
         """Whether both terms can be computed side by side, and that is the faster way."""
@@ -215,28 +222,3 @@ class Objective:
 def _paired(pair: Pair, logits: Tensor) -> LossTerms:
     total, hard, soft, gradient = pair.terms(arranged(cast(logits.detach(), compute_dtype(logits)), -2))
     return LossTerms(total, hard, soft, cast(gradient.transpose(-1, -2), logits.dtype))
-
-
-def one_by_one(
-    terms: Callable[..., LossTerms],
-    labels: Tensor,
-    teacher_logits: Tensor | None,
-    sizes: Sequence[int],
-    temperature: Tensor,
-    alpha: Tensor,
-) -> list[Lesson]:
-    """The lessons of several batches where nothing is worked out beforehand; see Minimised.lessons.
-
-    Args:
-        terms: Computes those of one step; see Objective.
-        labels: See there, as all that follow.
-        teacher_logits: Of the teachers.
-        sizes: Of the batches.
-        temperature: At each batch.
-        alpha: At each batch.
-    """
-    said = [None] * len(sizes) if teacher_logits is None else teacher_logits.split(list(sizes), -2)
-    each = zip(labels.split(list(sizes), -1), said, temperature, alpha, strict=True)
-    return [
-        partial(terms, labels=own, teacher_logits=told, temperature=at, alpha=weight) for own, told, at, weight in each
-    ]

@@ -15,7 +15,7 @@ from torch import Tensor
 from kdcli import objective as objective_module
 from kdcli.losses.own import OwnLoss
 from kdcli.losses.pair import pairs
-from kdcli.objective import LossTerms, Objective, Span
+from kdcli.objective import LossTerms, Material, Objective, Span
 
 K, B, C = 4, 5, 3
 MANY = 30  # examples, whose scores are turned before they are computed with
@@ -151,7 +151,7 @@ def test_what_is_worked_out_for_several_batches_is_the_formula(
     teacher, labels = draw(teachers, LESSONS * MANY, C, seed=1), labels_of(LESSONS * MANY)
     objective = Objective([Span(alpha, alpha) for alpha in INSIDE], name, how, smoothing)
     tables = (torch.tensor([numbers] * LESSONS) for numbers in (TEMPERATURES, INSIDE))
-    lessons = objective.lessons(labels, teacher, [MANY] * LESSONS, *tables)
+    lessons = objective.lessons(Material(labels, teacher, [MANY] * LESSONS, *tables))
     assert paired == [1]
     parts = zip(lessons, labels.split(MANY), teacher.split(MANY, 1), strict=True)
     for seed, (lesson, own, told) in enumerate(parts, 2):
@@ -192,7 +192,7 @@ def test_batches_that_differ_in_more_than_their_examples_are_taken_one_by_one(
     teacher, labels = draw(1, sum(sizes), C, seed=1), labels_of(sum(sizes))
     objective = Objective(OPEN if alphas[0] == ALPHAS else [Span(0.1, 0.9)] * K, name, "arithmetic", SMOOTHINGS)
     tables = torch.tensor(temperatures), torch.tensor(alphas)
-    lessons = objective.lessons(labels, teacher, sizes, *tables)
+    lessons = objective.lessons(Material(labels, teacher, sizes, *tables))
     assert paired == []
     parts = zip(lessons, sizes, labels.split(sizes), teacher.split(sizes, 1), *tables, strict=True)
     for lesson, size, own, told, temperature, alpha in parts:

@@ -23,7 +23,7 @@ from kdcli.engine.standing import Standing, as_plain, copied
 from kdcli.engine.stream import Batch, Stream
 from kdcli.engine.update import Rule, Updater
 from kdcli.metrics import Measures
-from kdcli.objective import Lesson, Minimised
+from kdcli.objective import Lesson, Material, Minimised
 from kdcli.schedules import Constant, Plateau, PlateauState, RateSchedule, Schedule, plateau_step
 
 TICK_SECONDS = 0.25
@@ -149,8 +149,9 @@ class Fit:
             for group in groups:
                 rows = slice(group.first, group.first + len(group.batches))
                 own = [batch.labels.shape[-1] for batch in group.batches]
-                told = group.labels, group.teacher_logits
-                lessons = self.objective.lessons(*told, own, temperatures[rows], alphas[rows])
+                lessons = self.objective.lessons(
+                    Material(group.labels, group.teacher_logits, own, temperatures[rows], alphas[rows])
+                )
                 done = max(first - group.first, 0)
                 for size, batch, lesson in list(zip(group.sizes, group.batches, lessons, strict=True))[done:]:
                     self.stream.ranks.begin(size)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kdcli.data.order import generator
 from kdcli.losses.inputs import cast, compute_dtype
-from kdcli.objective import Lesson, LossTerms, Span, one_by_one
+from kdcli.objective import Lesson, LossTerms, Material, Span
 from kdcli.specialists import (
     Scope,
     dustbin_correction,
@@ -133,16 +133,9 @@ class SpecialistObjective:
         (gradient,) = torch.autograd.grad(total.sum(), leaf)
         return LossTerms(total.detach(), hard.detach(), None if soft is None else soft.detach(), gradient)
 
-    def lessons(
-        self,
-        labels: Tensor,
-        teacher_logits: Tensor | None,
-        sizes: Sequence[int],
-        temperature: Tensor,
-        alpha: Tensor,
-    ) -> Sequence[Lesson]:
+    def lessons(self, material: Material) -> Sequence[Lesson]:
         """See kdcli.objective.Minimised."""
-        return one_by_one(self, labels, teacher_logits, sizes, temperature, alpha)
+        return material.one_by_one(self)
 
     def _targets(self, generalist: Tensor, labels: Tensor, temperature: Tensor) -> Tensor:
         said = (generalist / temperature[:, None, None]).softmax(-1)

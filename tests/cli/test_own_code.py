@@ -57,6 +57,10 @@ def test_own_data_and_loss_train_and_only_trusted_files_name_them(
         assert "own_shapes:give" in said
         assert "trust_code=true" in said
     assert main(["evaluate", "run=latest", "latency=false", "device=cpu", "--quiet", "trust_code=true"]) == 0
+    capsys.readouterr()
+    assert main(["export", "latest", "trust_code=true", "file=own.onnx"]) == 0
+    (following,) = [line for line in capsys.readouterr().out.splitlines() if "kd evaluate" in line]
+    assert following.endswith("trust_code=true"), "the data are own code still"
     config = parse_config("distill-student", RunDir.open(student).config())
     assert code_named(config) == "loss.target=own_shapes:loss"
     assert isinstance(config, DistillStudent)

@@ -13,9 +13,12 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
+import kdcli.commands.sweep as sweeping
+from kdcli.__main__ import main
 from kdcli.commands.flags import Flags
 from kdcli.commands.request import Request
 from kdcli.commands.task import Task
+from kdcli.rundir import RunDir, resolve_run
 
 pytestmark = pytest.mark.xdist_group("sweeps")
 
@@ -84,6 +87,21 @@ def test_jobs_that_are_asked_for_twice_are_told_apart(swept: tuple[Path, list[An
     assert third.code == 0, third.err
     labels = [job["label"] for job in json.loads(third.out)["jobs"]]
     assert labels == ["seed=0 (job 0)", "seed=1 (job 1)", "seed=0 (job 2)", "seed=1 (job 3)"]
+
+
+def test_a_teacher_that_all_jobs_name_is_looked_up_once(
+    tmp_path: Path, tiny_teacher: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def counted(text: str, **how: Any) -> RunDir:
+        asked.append(text)
+        return resolve_run(text, **how)
+
+    monkeypatch.setattr(sweeping, "resolve_run", counted)
+    both = ["model=mlp_30,mlp_100", "baseline=false", f"output_dir={tmp_path}", *TINY, "--quiet"]
+    assert main(["distill-student", "-m", f"teacher={tiny_teacher.path}", *both]) == 0
+    assert asked == [str(tiny_teacher.path)]
 
 
 def test_nothing_is_written_beside_the_outputs(swept: tuple[Path, list[Any]]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from kdcli.report.curves import curves
-from kdcli.report.figures import Bar, Series, bars, heatmap, lines
+from kdcli.report.figures import Bar, Series, bar_text, bars, heatmap, lines
 from kdcli.report.plots import Drawing, csv_bytes
 
 METRICS = [
@@ -105,6 +105,18 @@ def test_the_numbers_of_the_heatmap_are_its_cells(tmp_path: Path) -> None:
         ["4", "0.9", "97.2", "0.3"],
         ["cosine", "0.9", "97.9", repr(1 / 7)],
     ]
+
+
+@pytest.mark.parametrize(
+    ("row", "digits", "text"),
+    [
+        (Bar("as it is", 146.04, sd=6.02, paper=206), 1, "146.0 ± 6.0 (paper 206)"),
+        (Bar("alone", 4730.4), 0, "4,730"),
+        (Bar("share", 0.914, paper=0.86), 2, "0.91 (paper 0.86)"),
+    ],
+)
+def test_a_bar_says_its_spread_and_the_papers_number(row: Bar, digits: int, text: str) -> None:
+    assert bar_text(row, digits) == text
 
 
 def test_the_numbers_of_bars_and_lines_are_their_input(tmp_path: Path) -> None:
