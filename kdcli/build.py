@@ -269,7 +269,6 @@ def build_bank(configs: Sequence[Training], loaded: Data) -> Bank:
         seeds,
         loaded.labels.device,
         compiled=configs[0].compile,
-        mixed=configs[0].precision == "bf16",
         ranks=current(),
     )
 

@@ -80,7 +80,6 @@ def make_bank(
     device: torch.device,
     *,
     compiled: bool,
-    mixed: bool = False,
     ranks: Ranks = ALONE,
 ) -> Bank:
     """Put networks of one architecture together; each draws its dropout from its own generator.
@@ -90,7 +89,6 @@ def make_bank(
         seeds: One seed for each network's generator.
         device: Where they train.
         compiled: Whether to pass the forward pass through torch.compile.
-        mixed: Whether the forward pass runs under autocast.
         ranks: The processes, each of which has some rows of every batch.
 
     Raises:
@@ -100,11 +98,11 @@ def make_bank(
     moved = [net.to(device) for net in nets]
     mlps = [net for net in moved if isinstance(net, Mlp)]
     if len(nets) > 1 and len(mlps) == len(nets) and _stacks_faster(mlps, device):
-        plain = not (compiled or mixed) and all(map(is_plain, mlps)) and len(mlps[0].hidden) > 0
+        plain = not compiled and all(map(is_plain, mlps)) and len(mlps[0].hidden) > 0
         return StackedBank(stacked(mlps, ranks).to(device), generators, compiled=compiled, plain=plain)
     noise = [_noise_around(net, generator, ranks) for net, generator in zip(moved, generators, strict=True)]
     parted = [act_on_whole(net, generator, ranks) for net, generator in zip(moved, generators, strict=True)]
-    return InTurnBank(parted, generators, noise, compiled=compiled, mixed=mixed)
+    return InTurnBank(parted, generators, noise, compiled=compiled)
 
 
 def _noise_around(
@@ -183,7 +181,6 @@ class InTurnBank:
         noise: Sequence[Callable[[], AbstractContextManager[None]]],
         *,
         compiled: bool,
-        mixed: bool,
     ) -> None:
         self.size = len(nets)
         self.generators = generators
@@ -191,7 +188,7 @@ class InTurnBank:
         for net, generator in zip(nets, generators, strict=True):
             set_generator(net, generator)
         self._noise = noise
-        flat = not (compiled or mixed) and all(map(is_plain, nets))
+        flat = not compiled and all(map(is_plain, nets))
         self._flat = [FlatMlp(net) for net in nets if flat and isinstance(net, Mlp)]
         self._forwards = [torch.compile(net) if compiled else net for net in nets]
         self._bounded = [net for net in nets if isinstance(net, Mlp) and net.architecture.max_norm_squared is not None]

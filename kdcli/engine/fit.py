@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import asdict, dataclass
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from kdcli.engine.bank import Bank
 from kdcli.engine.exchange import make_exchange
 from kdcli.engine.meters import HARD, SOFT, TOTAL, Meters
+from kdcli.engine.precision import Precision
 from kdcli.engine.predict import Validation
 from kdcli.engine.results import Divergence, EpochResult, MemberResult, Stopped, Tick
 from kdcli.engine.standing import Standing, as_plain, copied
@@ -95,7 +96,7 @@ class Fit:
         self.train_seconds = 0.0  # of the finished epochs' training
         self._seconds = 0.0  # of this epoch's training so far
         self._device = stream.labels.device
-        self._precision = torch.autocast(self._device.type, dtype=torch.bfloat16) if plan.bf16 else nullcontext()
+        self._precision = Precision.of(self._device, bf16=plan.bf16)
         self._steps_per_epoch = len(stream.batch_sizes)
         self._meters = Meters(self._steps_per_epoch, bank.size, self._device)
         self._num_steps = self._steps_per_epoch * plan.epochs
@@ -158,9 +159,10 @@ class Fit:
                     yield batch, lesson
 
     def _train_step(self, batch: Batch, lesson: Lesson) -> None:
-        with self._precision:
-            logits = self.bank.logits(batch.inputs, own=batch.own)
-        terms = self._exchange.backward(self.bank, logits, lesson(logits))
+        with self._precision.whole():
+            with self._precision.forward():
+                logits = self.bank.logits(batch.inputs, own=batch.own)
+            terms = self._exchange.backward(self.bank, logits, lesson(logits))
         self._meters.record(self.step_in_epoch, terms, self._updater.gradient_norms())
         epoch = self.epoch + self.step_in_epoch / self._steps_per_epoch
         self._updater.step(self._meters.blocked, rates=self._rates(self.step), epoch=epoch)

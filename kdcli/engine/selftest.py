@@ -40,7 +40,7 @@ def _train(device: torch.device) -> dict[str, Tensor]:
     )  # fmt: skip
     plan = MemberPlan(SgdRule(momentum=0.9), 0.1, ConstantRate(), Constant(1.0), Constant(0.0))
     objective = Objective((Span(0.0, 0.0),), None, "arithmetic", (0.0,))
-    fit = Fit(make_bank([net], [1], device, compiled=False, mixed=False), stream, objective, FitPlan([plan], 1), None)
+    fit = Fit(make_bank([net], [1], device, compiled=False), stream, objective, FitPlan([plan], 1), None)
     for _ in fit.events():
         pass
     return {name: tensor.detach().cpu() for name, tensor in fit.bank.state(0).items()}

@@ -132,7 +132,7 @@ class World:
         """The training of a cohort; members whose alpha is 0 throughout, or who teach each other, have no teacher."""
         make = make or self.mlp()
         seeds = [m.seed + 100 for m in members]
-        bank = make_bank([make(m.seed) for m in members], seeds, CPU, compiled=False, mixed=bf16)
+        bank = make_bank([make(m.seed) for m in members], seeds, CPU, compiled=False)
         smoothing = tuple(m.label_smoothing for m in members)
         objective = Objective(tuple(m.span() for m in members), soft_loss, "arithmetic", smoothing)
         taught = objective.uses_teacher and soft_loss != "mutual"

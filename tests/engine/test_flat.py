@@ -136,7 +136,6 @@ def is_flat(bank: Bank) -> bool:
 def test_what_it_does_not_know_is_left_to_autograd(name: str) -> None:
     odd = mlp([5], **{name: NOT_PLAIN[name]})
     assert not is_flat(make_bank([odd], [0], CPU, compiled=False))
-    assert not is_flat(make_bank([mlp([5])], [0], CPU, compiled=False, mixed=True))
     assert is_flat(make_bank([mlp([5])], [0], CPU, compiled=False))
     frozen = mlp([5])
     frozen.output.bias.requires_grad_(False)
