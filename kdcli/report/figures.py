@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
@@ -157,7 +158,7 @@ def bars(rows: Sequence[Bar], stem: Path, *, x_label: str, title: str, digits: i
         papers = [(row.paper, place) for place, row in zip(places, rows, strict=True) if row.paper is not None]
         if papers:
             axes.plot(*zip(*papers, strict=True), "D", color=ORANGE, markeredgecolor=BLACK, label="paper")
-        axes.set_yticks(places, [label(row.name) for row in rows])
+        axes.set_yticks(places, ["\n".join(textwrap.wrap(label(row.name, 60), 32)) for row in rows])
         axes.invert_yaxis()
         axes.margins(x=0.16)
         axes.set_xlim(left=0)

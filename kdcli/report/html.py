@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _TYPES = {".png": "image/png", ".svg": "image/svg+xml"}
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _MOST_EPOCHS = 200
+_SENTENCE = 24  # characters from which a cell is prose
 _EPOCH_COLUMNS = (
     "epoch",
     "temperature",
@@ -131,11 +132,19 @@ def paragraphs(sentences: Sequence[str]) -> str:
 def table_html(columns: Sequence[Column], rows: Sequence[Cells]) -> str:
     """A table; columns without a single value are left out."""
     kept = [index for index in range(len(columns)) if any(row[index] for row in rows)]
-    kinds = ["" if columns[index].text else ' class="number"' for index in range(len(columns))]
-    head = "".join(f'<th scope="col"{kinds[index]}>{escape(columns[index].title)}</th>' for index in kept)
-    lines = ["".join(f"<td{kinds[index]}>{escape(row[index] or '')}</td>" for index in kept) for row in rows]
+    head = "".join(
+        f'<th scope="col"{_kind(columns[i], columns[i].title)}>{escape(columns[i].title)}</th>' for i in kept
+    )
+    lines = ["".join(f"<td{_kind(columns[i], row[i] or '')}>{escape(row[i] or '')}</td>" for i in kept) for row in rows]
     body = "\n".join(f"<tr>{line}</tr>" for line in lines)
     return f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table></div>'
+
+
+def _kind(column: Column, text: str) -> str:
+    """The class of a cell; a sentence keeps a width at which it can be read, and a narrow window scrolls."""
+    if not column.text:
+        return ' class="number"'
+    return ' class="prose"' if len(text) > _SENTENCE else ""
 
 
 def figure_html(path: Path, caption: str) -> str:

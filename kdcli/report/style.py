@@ -24,6 +24,7 @@ p { margin: 0.5rem 0; max-width: 46rem; overflow-wrap: anywhere; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.95rem; }
 th, td { padding: 0.35rem 0.9rem 0.35rem 0; text-align: left; border-bottom: 1px solid var(--line); }
 th { font-weight: 600; color: var(--soft); white-space: nowrap; vertical-align: bottom; }
+.prose { min-width: 13rem; }
 .number { text-align: right; white-space: nowrap; }
 figure { margin: 0.5rem 0; overflow-x: auto; }
 img { max-width: 100%; height: auto; border-radius: 4px; }

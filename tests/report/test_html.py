@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from kdcli.report.figures import Bar, bars
-from kdcli.report.html import Section, escape, page, run_report
+from kdcli.report.html import Section, escape, page, run_report, table_html
+from kdcli.report.style import CSS
+from kdcli.report.tables import Column
 from kdcli.schema.results import Summary
 
 Make = Callable[..., Summary]
@@ -145,6 +147,17 @@ def test_hostile_names_are_inert(hostile: str, summary: Make, tmp_path: Path) ->
     assert_inert(document)
     assert sorted(set(document.tags)) == sorted(set(clean_document.tags))
     assert all(mark.isprintable() or mark == "\n" for mark in text)
+
+
+def test_a_sentence_in_a_table_keeps_a_width_at_which_it_can_be_read() -> None:
+    columns = [Column("name", text=True), Column("ours"), Column("why", text=True)]
+    table = table_html(
+        columns, [["alone", "146.0 ± 6.0 over five of the seeds", "the paper gives no number of epochs"]]
+    )
+    assert "<td>alone</td>" in table
+    assert '<td class="number">146.0' in table
+    assert '<td class="prose">the paper' in table
+    assert ".prose { min-width:" in CSS
 
 
 def test_sections_of_any_kind_can_be_added() -> None:
