@@ -95,5 +95,5 @@ def tile_lines(
     lines = [(f"label {label(label_name, _NAME)}", False)]
     for name, (said, confidence) in answers.items():
         wrong = said != label_name
-        lines.append((f"{short[name]} {label(said, 9)} {100 * confidence:.0f} %{' ✗' if wrong else ''}", wrong))
+        lines.append((f"{short[name]} {label(said, 9)}, {100 * confidence:.0f} %{' ✗' if wrong else ''}", wrong))
     return lines
