@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from kdcli.build import Data, build_validation, member_plan, span_of
+from kdcli.build import Data, build_validation
+from kdcli.build_method import member_plan, span_of
 from kdcli.engine.bank import Bank
 from kdcli.engine.fit import Fit, FitPlan
 from kdcli.engine.ranks import current

@@ -10,7 +10,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from kdcli import build
+from kdcli import build, build_method
 from kdcli.engine.update import AdamWRule, MomentumRampRule, SgdRule
 from kdcli.errors import DataError, MachineError, UsageError
 from kdcli.models.mlp import Mlp
@@ -171,26 +171,26 @@ RULES: list[tuple[dict[str, Any], Any]] = [
 @pytest.mark.parametrize(("data", "expected"), SCHEDULES, ids=str)
 @pytest.mark.parametrize("group", [method.TemperatureSchedule, method.AlphaSchedule], ids=["temperature", "alpha"])
 def test_every_schedule_is_built(group: Any, data: dict[str, Any], expected: Any) -> None:
-    assert build.build_schedule(TypeAdapter(group).validate_python(data)) == expected
+    assert build_method.build_schedule(TypeAdapter(group).validate_python(data)) == expected
 
 
 def test_a_temperature_may_change_by_a_constant_ratio() -> None:
     section: Any = TypeAdapter(method.TemperatureSchedule).validate_python(
         {"kind": "exponential", "start": 8.0, "end": 1.0}
     )
-    assert build.build_schedule(section) == Exponential(8.0, 1.0)
+    assert build_method.build_schedule(section) == Exponential(8.0, 1.0)
 
 
 @pytest.mark.parametrize(("data", "expected"), RATES, ids=str)
 def test_every_rate_is_built(data: dict[str, Any], expected: Any) -> None:
     section: Any = TypeAdapter(optimization.LrSchedule).validate_python(data)
-    assert build.build_rate(section) == expected
+    assert build_method.build_rate(section) == expected
 
 
 @pytest.mark.parametrize(("data", "expected"), RULES, ids=str)
 def test_every_rule_is_built(data: dict[str, Any], expected: Any) -> None:
     section: Any = TypeAdapter(optimization.Optimizer).validate_python(data)
-    assert build.build_rule(section) == expected
+    assert build_method.build_rule(section) == expected
 
 
 def test_networks_are_those_of_the_configuration(student: DistillStudent) -> None:
@@ -206,7 +206,7 @@ def test_networks_are_those_of_the_configuration(student: DistillStudent) -> Non
 
 def spans(student: DistillStudent, *alphas: dict[str, Any]) -> list[Span]:
     configs = [changed(student, alpha=alpha) for alpha in alphas]
-    return list(build.build_objective(configs, [build.member_plan(config) for config in configs]).spans)
+    return list(build_method.build_objective(configs, [build_method.member_plan(config) for config in configs]).spans)
 
 
 def test_spans_hold_every_value_of_alpha(student: DistillStudent) -> None:
@@ -221,7 +221,7 @@ def test_spans_hold_every_value_of_alpha(student: DistillStudent) -> None:
     assert found[1:-1] == [Span(0.2, 0.9)] * 6
     assert found[-1] == Span(0.0, 1.0)
     for alpha, span in zip(alphas, found, strict=True):
-        schedule = build.build_schedule(changed(student, alpha=alpha).alpha)
+        schedule = build_method.build_schedule(changed(student, alpha=alpha).alpha)
         values = [schedule.value(step, 40) for step in range(40)]
         assert span.low <= min(values)
         assert max(values) <= span.high
@@ -230,17 +230,19 @@ def test_spans_hold_every_value_of_alpha(student: DistillStudent) -> None:
 def test_a_cohort_s_objective_is_that_of_its_distilled_members(student: DistillStudent) -> None:
     hard = changed(student, loss={"kind": "hard", "label_smoothing": 0.1})
     soft = changed(student, loss={"kind": "mse_logits", "label_smoothing": 0.2}, ensemble="geometric")
-    objective = build.build_objective([hard, soft], [build.member_plan(config) for config in (hard, soft)])
+    objective = build_method.build_objective(
+        [hard, soft], [build_method.member_plan(config) for config in (hard, soft)]
+    )
     assert (objective.soft_loss, objective.ensemble) == ("mse_logits", "geometric")
     assert objective.label_smoothing == (0.1, 0.2)
     assert list(objective.spans) == [Span(0.0, 0.0), Span(0.9, 0.9)]
-    assert not build.member_plan(hard).has_soft_term
-    alone = build.build_objective([hard], [build.member_plan(hard)])
+    assert not build_method.member_plan(hard).has_soft_term
+    alone = build_method.build_objective([hard], [build_method.member_plan(hard)])
     assert (alone.soft_loss, alone.uses_teacher) == (None, False)
 
 
 def test_a_teacher_s_training_ignores_temperature_and_alpha(teacher_config: TrainTeacher) -> None:
-    plan = build.member_plan(changed(teacher_config, alpha={"kind": "linear", "start": 1.0, "end": 0.0}))
+    plan = build_method.member_plan(changed(teacher_config, alpha={"kind": "linear", "start": 1.0, "end": 0.0}))
     assert (plan.temperature, plan.alpha) == (Constant(1.0), Constant(0.0))
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from kdcli.build import Data, build_bank, check_own_loss, load_data, pick_device
+from kdcli.build import Data, build_bank, load_data, pick_device
+from kdcli.build_method import check_own_loss
 from kdcli.engine.bank import Bank
 from kdcli.metrics import gap_closed, mcnemar
 from kdcli.program.costs import cost_of_model
