@@ -7,6 +7,11 @@ import torch
 from kdcli.engine.ranks import Ranks, current
 from kdcli.errors import MachineError, UsageError
 
+# The moments of weights behind dead units shrink for ever, and a CPU takes ten times as long over numbers below 1e-38:
+# an epoch of Adam slowed to a third within four. torch's other threads have this from the thread that makes them, at
+# the first operation that wants them: so it is said when this module is imported, before anything is computed.
+torch.set_flush_denormal(True)
+
 
 def pick_device(name: str) -> torch.device:
     """The device that ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps`` means here.
@@ -17,9 +22,6 @@ def pick_device(name: str) -> torch.device:
         MachineError: If it is not there.
         UsageError: If several processes cannot share it.
     """
-    # The moments of weights behind dead units shrink for ever, and a CPU takes ten times as long over numbers below
-    # 1e-38: an epoch of Adam slowed to a third within four.
-    torch.set_flush_denormal(True)
     if current().size > 1:
         return _own_device(name, current())
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
