@@ -57,6 +57,8 @@ def soft_of(name: str, scores: list[float], members: list[list[float]], temperat
         difference = [s - w for s, w in zip(scores, wanted, strict=True)]
         middle = sum(difference) / len(difference)
         return sum((value - middle) ** 2 for value in difference) / 2
+    if name == "mse_probs":
+        return temperature**2 * sum((q - p) ** 2 for p, q in zip(teacher, student, strict=True)) / 2
     cross = -sum(p * math.log(q) for p, q in zip(teacher, student, strict=True))
     entropy = -sum(p * math.log(p) for p in teacher)
     return temperature**2 * (cross - entropy if name == "kd" else cross)
@@ -92,7 +94,7 @@ def terms_of(objective: Objective, logits: Tensor, labels: Tensor, teacher: Tens
 @pytest.mark.parametrize("own", [False, True], ids=["labels of all", "labels of each"])
 @pytest.mark.parametrize("how", ["arithmetic", "geometric"])
 @pytest.mark.parametrize("teachers", [1, 3])
-@pytest.mark.parametrize("name", ["kd", "soft_ce", "mse_logits"])
+@pytest.mark.parametrize("name", ["kd", "soft_ce", "mse_logits", "mse_probs"])
 def test_total_is_the_formula(name: str, teachers: int, how: Any, own: bool, size: int) -> None:
     logits, teacher = draw(K, size, C).double(), draw(teachers, size, C, seed=1).double()
     labels = labels_of(K, size) if own else labels_of(size)
@@ -105,7 +107,7 @@ def test_total_is_the_formula(name: str, teachers: int, how: Any, own: bool, siz
 
 @pytest.mark.parametrize("size", [B, MANY])
 @pytest.mark.parametrize("smoothing", [(0.0,), SMOOTHINGS], ids=["no smoothing", "smoothing of each"])
-@pytest.mark.parametrize("name", ["kd", "soft_ce", "mse_logits"])
+@pytest.mark.parametrize("name", ["kd", "soft_ce", "mse_logits", "mse_probs"])
 def test_the_gradient_is_that_of_the_total(name: str, smoothing: tuple[float, ...], size: int) -> None:
     logits, teacher, labels = draw(K, size, C).double(), draw(2, size, C, seed=1), labels_of(size)
     objective = Objective(OPEN, name, "arithmetic", smoothing)
@@ -210,7 +212,7 @@ def test_members_do_not_touch_each_other() -> None:
         torch.testing.assert_close(together[k], alone[0], rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", ["kd", "soft_ce", "mse_logits"])
+@pytest.mark.parametrize("name", ["kd", "soft_ce", "mse_logits", "mse_probs"])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_term_of_weight_zero_is_masked_and_never_multiplied(name: str, value: float) -> None:
     logits, labels = draw(K, B, C), labels_of(B)

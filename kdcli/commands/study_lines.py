@@ -24,7 +24,7 @@ from kdcli.studies.points import Axes, Point
 _TARGET = "hydra_plugins.kd.LineSweeper"
 
 
-def line_of(part: StudyRun, axes: Axes, point: Point, earlier: Sequence[str], output_dir: str) -> list[str]:
+def line_of(part: StudyRun, axes: Axes, point: Point, earlier: Sequence[str], output_dir: str, store: str) -> list[str]:
     """What would be typed for a point.
 
     Args:
@@ -33,11 +33,13 @@ def line_of(part: StudyRun, axes: Axes, point: Point, earlier: Sequence[str], ou
         point: One of them.
         earlier: The paths of the runs that it builds on.
         output_dir: Where its outputs go.
+        store: Where a teacher's answers are kept, unless the study says where: all studies share them.
     """
+    kept = [override("targets.store", store)] * LISTED[part.command].keeps
     own = [f"{axis}={written(point.values[axis])}" for axis in axes.own]
     several = LISTED[part.command].trains and (axes.seeds > 1 or part.first_seed > 0)
     seed = [f"seed={part.first_seed + point.seed}"] * several
-    return [*part.overrides, *own, *seed, *_earlier(part.command, earlier), override("output_dir", output_dir)]
+    return [*kept, *part.overrides, *own, *seed, *_earlier(part.command, earlier), override("output_dir", output_dir)]
 
 
 def _earlier(command: str, paths: Sequence[str]) -> list[str]:

@@ -49,6 +49,10 @@ class Place:
         studies = next((folder for folder in home.parents if folder.name == "studies"), home)
         return cls(home, studies.parent, flags)
 
+    def of_part(self, part: Part) -> tuple[str, str]:
+        """Where a run's outputs go, and where teachers' answers are kept, for all studies."""
+        return str(self.home / part.label), str(self.root / "targets")
+
 
 @dataclass(frozen=True)
 class Part:
@@ -67,9 +71,8 @@ class Part:
 
     def lines(self, outcomes: Mapping[str, Sequence[Outcome]] | None, place: Place) -> list[list[str]]:
         """The command line of each point; without outcomes, what comes before it has a name that stands for none."""
-        folder = str(place.home / self.label)
         return [
-            line_of(self.run, self.axes, point, [_path(outcomes, *one) for one in point.earlier], folder)
+            line_of(self.run, self.axes, point, [_path(outcomes, *one) for one in point.earlier], *place.of_part(self))
             for point in self.points
         ]
 
@@ -174,7 +177,7 @@ def _evaluate(
     """Measure all points of a run in one evaluation, unless that has been done."""
     runs = [_path(outcomes, *point.earlier[0]) for point in part.points]
     point = Point({}, 0, [one for each in part.points for one in each.earlier])
-    line = line_of(part.run, part.axes, point, runs, str(place.home / part.label))
+    line = line_of(part.run, part.axes, point, runs, *place.of_part(part))
     (job,) = compose(part.run.command, [line], place.flags)
     assert isinstance(job.config, Evaluate)
     measured = _evaluated(place.home / part.label, job.config)

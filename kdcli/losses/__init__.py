@@ -19,6 +19,7 @@ from kdcli.losses.hard import cross_entropy
 from kdcli.losses.inputs import Inputs
 from kdcli.losses.kd import soft_target_kl
 from kdcli.losses.mse_logits import graded_distance, mse_logits
+from kdcli.losses.mse_probs import graded_distance_of_probs, mse_probs
 from kdcli.losses.permuted import permute_others
 from kdcli.losses.soft_ce import soft_cross_entropy
 from kdcli.losses.softmax import Temperature
@@ -36,6 +37,7 @@ __all__ = [
     "confidence_weighted",
     "cross_entropy",
     "mse_logits",
+    "mse_probs",
     "permute_others",
     "soft_cross_entropy",
     "soft_target_kl",
@@ -55,6 +57,7 @@ SOFT_LOSSES: Mapping[str, SoftLoss] = MappingProxyType(
         "kd": soft_target_kl,
         "soft_ce": soft_cross_entropy,
         "mse_logits": mse_logits,
+        "mse_probs": mse_probs,
         "dkpp": soft_target_kl,  # the teacher's answers are permuted before they come here
         "mutual": soft_target_kl,  # the other networks' answers take the teacher's place
     }
@@ -64,6 +67,7 @@ GRADED_SOFT_LOSSES: Mapping[str, Callable[[Inputs], Graded]] = MappingProxyType(
         "kd": graded_kl,
         "soft_ce": graded_cross_entropy,
         "mse_logits": graded_distance,
+        "mse_probs": graded_distance_of_probs,
         "dkpp": graded_kl,
         "mutual": graded_kl,
         "cwtm": graded_confidence,

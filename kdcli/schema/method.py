@@ -14,7 +14,7 @@ Value = TypeVar("Value")
 class Loss(Section):
     """The soft term (``hard``: none) and the label smoothing of the hard term."""
 
-    kind: Literal["hard", "kd", "soft_ce", "mse_logits", "cwtm", "dkpp", "mutual"]
+    kind: Literal["hard", "kd", "soft_ce", "mse_logits", "mse_probs", "cwtm", "dkpp", "mutual"]
     label_smoothing: Weight = 0.0
 
 

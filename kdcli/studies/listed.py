@@ -21,16 +21,18 @@ class Listed:
         earlier: The key, of the command and of the form, that names what comes before it; None where nothing does.
         trains: It has seeds and axes of its own; what only measures has those of what it names.
         result: What its numbers are found in.
+        keeps: It asks a teacher and keeps the answers.
     """
 
     earlier: str | None
     trains: bool
     result: type[BaseModel]
+    keeps: bool = False
 
 
 LISTED: Mapping[str, Listed] = {
     "train-teacher": Listed(None, True, Summary),
-    "distill-student": Listed("teacher", True, Summary),
+    "distill-student": Listed("teacher", True, Summary, keeps=True),
     "train-specialists": Listed("teacher", True, Summary),
     "evaluate": Listed("run", False, EvaluatedRun),
 }

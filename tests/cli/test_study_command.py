@@ -297,6 +297,7 @@ def test_what_another_study_has_trained_is_not_trained_again(capsys: pytest.Capt
         assert f"- {label}: {second[label][0]['run']}" in (place / "table.md").read_text()
     assert second["student"][2]["run"] == str(part(place, "student", "distill-student"))
     assert second["student"][2]["result"]["seed"] == 2
+    assert len(list(Path("outputs/targets").glob("*/answers.bin"))) == 1, "both have asked the teacher once"
     assert reference.fingerprints(place_of()) == kept
 
 

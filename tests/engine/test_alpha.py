@@ -56,7 +56,7 @@ def test_alpha_zero_among_others_is_as_in_a_cohort_without_a_teacher(world: Any,
     assert differing(weights(trained(world, train, HALF, ZERO), 0), expected) != []
 
 
-@pytest.mark.parametrize("soft_loss", ["kd", "soft_ce", "mse_logits"])
+@pytest.mark.parametrize("soft_loss", ["kd", "soft_ce", "mse_logits", "mse_probs"])
 def test_a_teacher_of_nan_does_no_harm_at_alpha_zero(world: Any, train: Any, weights: Any, soft_loss: str) -> None:
     expected = weights(trained(world, train, HALF, ZERO, soft_loss=soft_loss), 1)
     found = trained(world, train, HALF, ZERO, soft_loss=soft_loss, teacher=world.mute(math.nan))

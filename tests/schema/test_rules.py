@@ -46,7 +46,7 @@ def test_a_teacher_needs_labels(teacher: Any) -> None:
         parse_config("train-teacher", teacher({"transfer.labels": False}))
 
 
-@pytest.mark.parametrize("loss", ["kd", "soft_ce", "mse_logits", "cwtm", "dkpp"])
+@pytest.mark.parametrize("loss", ["kd", "soft_ce", "mse_logits", "mse_probs", "cwtm", "dkpp"])
 def test_a_teacher_has_no_soft_term(teacher: Any, loss: str) -> None:
     with pytest.raises(UsageError, match=f"loss={loss} needs a teacher"):
         parse_config("train-teacher", teacher({"loss.kind": loss}))
