@@ -169,8 +169,11 @@ def test_every_loss_has_a_section_with_a_line() -> None:
 
 
 def test_every_page_is_in_the_index_and_every_link_leads_somewhere() -> None:
-    index = (shell.ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    docs = shell.ROOT / "docs"
+    index, studies = ((docs / folder / "README.md").read_text(encoding="utf-8") for folder in ("", "studies"))
     for page in shell.PAGES[1:]:
-        assert page.name == "README.md" or f"({page.relative_to(shell.ROOT / 'docs')})" in index, page
+        indexed = f"({page.relative_to(docs)})" in index
+        result = page.name == "table.md" and f"({page.relative_to(docs / 'studies')})" in studies
+        assert page.name == "README.md" or indexed or result, page
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
