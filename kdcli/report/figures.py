@@ -128,15 +128,19 @@ def _brightness(value: float, low: float, high: float, less_is_better: bool) -> 
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar: ours with its standard deviation over seeds, and the paper's value where there is one."""
+    """One bar: ours with its standard deviation over seeds, and the paper's value where there is one.
+
+    ``digits`` are the decimals of the number beside it.
+    """
 
     name: str
     value: float
     sd: float | None = None
     paper: float | None = None
+    digits: int = 1
 
 
-def bars(rows: Sequence[Bar], stem: Path, *, x_label: str, title: str, digits: int = 1) -> Drawing:
+def bars(rows: Sequence[Bar], stem: Path, *, x_label: str, title: str) -> Drawing:
     """Horizontal bars, the first on top, with error bars and the paper's values as marks.
 
     Args:
@@ -144,7 +148,6 @@ def bars(rows: Sequence[Bar], stem: Path, *, x_label: str, title: str, digits: i
         stem: The path without suffix.
         x_label: What the values are.
         title: Of the figure.
-        digits: Decimals of the numbers beside the bars.
     """
     with styled():
         figure, (axes,) = panels(1, 7.0, 1.3 + 0.42 * len(rows))
@@ -154,7 +157,7 @@ def bars(rows: Sequence[Bar], stem: Path, *, x_label: str, title: str, digits: i
             if row.sd is not None:
                 axes.errorbar(row.value, place, xerr=row.sd, color=BLACK, linewidth=1.3)
             end = max(row.value + (row.sd or 0.0), row.paper or 0.0)
-            axes.annotate(bar_text(row, digits), (end, place), (7, 0), textcoords="offset points", va="center", size=9)
+            axes.annotate(bar_text(row), (end, place), (7, 0), textcoords="offset points", va="center", size=9)
         papers = [(row.paper, place) for place, row in zip(places, rows, strict=True) if row.paper is not None]
         if papers:
             axes.plot(*zip(*papers, strict=True), "D", color=ORANGE, markeredgecolor=BLACK, label="paper")
@@ -169,10 +172,10 @@ def bars(rows: Sequence[Bar], stem: Path, *, x_label: str, title: str, digits: i
         return write(figure, stem, ["name", x_label, "standard deviation", "paper"], numbers)
 
 
-def bar_text(row: Bar, digits: int) -> str:
+def bar_text(row: Bar) -> str:
     """A bar's number as it stands beside it, and the paper's."""
-    spread = "" if row.sd is None else f" ± {row.sd:,.{digits}f}"
-    return f"{row.value:,.{digits}f}{spread}" + ("" if row.paper is None else f" (paper {row.paper:,g})")
+    spread = "" if row.sd is None else f" ± {row.sd:,.{row.digits}f}"
+    return f"{row.value:,.{row.digits}f}{spread}" + ("" if row.paper is None else f" (paper {row.paper:,g})")
 
 
 @dataclass(frozen=True)

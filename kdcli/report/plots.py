@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -149,7 +150,7 @@ def finish(
     axes: Axes, x_label: str, y_label: str, title: str, *, legend: bool = True, grid: Literal["x", "y"] = "y"
 ) -> None:
     """Put titles, grid and legend on the axes; an axis of epochs counts in whole numbers."""
-    axes.set(xlabel=label(x_label, 40), ylabel=label(y_label), title=label(title, 50))
+    axes.set(xlabel=label(x_label, 40), ylabel=label(y_label), title="\n".join(textwrap.wrap(label(title, 100), 50)))
     axes.grid(axis=grid)
     if x_label == "epoch":
         from matplotlib.ticker import MaxNLocator

@@ -27,7 +27,6 @@ def dots(
     x_label: str,
     y_label: str,
     title: str,
-    digits: int = 1,
     baselines: Sequence[Number] = (),
     references: Mapping[str, float] = NONE,
 ) -> Drawing:
@@ -39,13 +38,12 @@ def dots(
         x_label: What the values are.
         y_label: What the names are.
         title: Of the figure.
-        digits: Decimals of the numbers beside the dots.
         baselines: The value of each name's own baseline, where each has another.
         references: Values that all are compared with, by name.
     """
     with styled():
         figure, (axes,) = panels(1, 6.5, 1.5 + 0.36 * len(rows) + 0.2 * bool(baselines or references))
-        _draw_dots(axes, rows, digits)
+        _draw_dots(axes, rows)
         _draw_baselines(axes, baselines)
         draw_references(axes.axvline, references)
         axes.set_yticks(range(len(rows)), [label(row.name) for row in rows])
@@ -62,12 +60,12 @@ def dots(
         return write(figure, stem, [y_label, x_label, "standard deviation", "baseline"], numbers)
 
 
-def _draw_dots(axes: Axes, rows: Sequence[Bar], digits: int) -> None:
+def _draw_dots(axes: Axes, rows: Sequence[Bar]) -> None:
     places = range(len(rows))
     spread = [row.sd or 0.0 for row in rows]
     axes.errorbar([row.value for row in rows], places, xerr=spread, fmt="o", color=BLUE, linewidth=1.3)
     for place, row in zip(places, rows, strict=True):
-        axes.annotate(bar_text(row, digits), (1, place), (6, 0), **_RIGHT_OF_AXES)
+        axes.annotate(bar_text(row), (1, place), (6, 0), **_RIGHT_OF_AXES)
 
 
 def _draw_baselines(axes: Axes, baselines: Sequence[Number]) -> None:

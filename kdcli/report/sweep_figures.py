@@ -140,7 +140,8 @@ def _draw_points(rows: Sequence[SweepRow], key: str, measure: Measure, folder: P
     places = [place for group in shown if (place := number(group.overrides[key])) is not None]
     title = measure.heading(shown)
     stem, references = folder / f"points{measure.stem}", _references(rows, measure)
-    bars = [_bar(group.overrides[key], group, measure) for group in shown]
+    digits = _digits(measure, shown)
+    bars = [_bar(group.overrides[key], group, measure, digits) for group in shown]
     baselines = [] if "baseline" in references else [_baseline(group, measure) for group in shown]
     if len(places) < len(shown):
         return dots(
@@ -149,7 +150,6 @@ def _draw_points(rows: Sequence[SweepRow], key: str, measure: Measure, folder: P
             x_label=measure.title,
             y_label=key,
             title=title,
-            digits=_digits(measure, shown),
             baselines=baselines if any(baselines) else (),
             references=references,
         )
@@ -166,11 +166,11 @@ def _series(name: str, places: Sequence[float], bars: Sequence[Bar]) -> Series:
     return Series(name, places, [bar.value for bar in bars], spread)
 
 
-def _bar(value: str, group: SweepGroup, measure: Measure) -> Bar:
+def _bar(value: str, group: SweepGroup, measure: Measure, digits: int) -> Bar:
     values = [measure.scale * each for each in group.values(measure.name)]
     average = mean(values)
     assert average is not None
-    return Bar(value, average, deviation(values))
+    return Bar(value, average, deviation(values), digits=digits)
 
 
 def _baseline(group: SweepGroup, measure: Measure) -> float | None:

@@ -101,4 +101,4 @@ def _bar(row: StudyRow, source: Source) -> Bar | None:
     if not values:
         return None
     deviation = statistics.stdev(values) if len(values) > 1 else None
-    return Bar(row.name, statistics.fmean(values), deviation, row.paper)
+    return Bar(row.name, statistics.fmean(values), deviation, row.paper, row.digits)

@@ -108,15 +108,15 @@ def test_the_numbers_of_the_heatmap_are_its_cells(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "digits", "text"),
+    ("row", "text"),
     [
-        (Bar("as it is", 146.04, sd=6.02, paper=206), 1, "146.0 ± 6.0 (paper 206)"),
-        (Bar("alone", 4730.4), 0, "4,730"),
-        (Bar("share", 0.914, paper=0.86), 2, "0.91 (paper 0.86)"),
+        (Bar("as it is", 146.04, sd=6.02, paper=206), "146.0 ± 6.0 (paper 206)"),
+        (Bar("alone", 4730.4, digits=0), "4,730"),
+        (Bar("share", 0.914, paper=0.86, digits=2), "0.91 (paper 0.86)"),
     ],
 )
-def test_a_bar_says_its_spread_and_the_papers_number(row: Bar, digits: int, text: str) -> None:
-    assert bar_text(row, digits) == text
+def test_a_bar_says_its_spread_and_the_papers_number(row: Bar, text: str) -> None:
+    assert bar_text(row) == text
 
 
 def test_the_numbers_of_bars_and_lines_are_their_input(tmp_path: Path) -> None:
