@@ -205,7 +205,7 @@ def _of_study(path: Path) -> Facts:
     rows = [as_object(row, path.name) for row in typed(results, "rows", list, path.name)]
     judged = [row for row in rows if row.get("verdict")]
     good = sum(row.get("verdict") == "as expected" for row in judged)
-    return {"remark": f"{good} of {len(judged)} as expected"} if judged else {}
+    return {"remark": f"{good}/{len(judged)} as expected"} if judged else {}
 
 
 def _of_evaluation(path: Path) -> Facts:

@@ -266,7 +266,7 @@ def test_a_study_is_listed_by_what_came_out_and_taken_away_whole(tree: Path, cap
     verdicts = ["as expected", "not reached", ""]
     (study / "results.json").write_text(json.dumps({"rows": [{"verdict": verdict} for verdict in verdicts]}))
     (run,) = listed(capsys, "command=studies")
-    assert (run["id"], run["status"], run["remark"]) == (f"{name}/full-1a2b3c4d", "finished", "1 of 2 as expected")
+    assert (run["id"], run["status"], run["remark"]) == (f"{name}/full-1a2b3c4d", "finished", "1/2 as expected")
     assert main(["runs", "rm", str(study.parent), "--purge"]) == 2
     assert main(["runs", "rm", str(study)]) == 0
     assert listed(capsys, "command=studies") == []
