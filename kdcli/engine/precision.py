@@ -1,4 +1,4 @@
-"""bf16: what a training's products multiply is rounded to 8 bits; weights, sums and updates stay float32."""
+"""bf16: a training whose products multiply numbers of 8 bits; weights and their updates stay float32."""
 
 from __future__ import annotations
 

@@ -5,23 +5,25 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
-import pytest
-
-TINY = "torch.full((4_000_000,), 1.2e-38)"  # in two threads, and half of it is below what a float32 holds in full
-
-
-@pytest.mark.parametrize("command", ["sweep", "study_reuse"])
-def test_every_thread_flushes_from_its_first_operation_on(command: str) -> None:
-    assert left_of(f"import kdcli.commands.{command}; from kdcli.build import load_dataset") == 0
+TINY = "torch.full((4_000_000,), 1.2e-38)"  # two threads share it, and half of each number is subnormal
+SWEEP = (
+    "from kdcli.__main__ import main; main(['train-teacher', '-m', 'seed=0,1', 'model=mlp_30', '--smoke', '--quiet'])"
+)
 
 
-def test_a_thread_that_was_there_before_does_not() -> None:
-    assert left_of(f"({TINY} * 0.5).sum(); from kdcli.build import load_dataset") > 0
+def test_every_thread_of_a_sweep_flushes(tmp_path: Path) -> None:
+    assert left_of(SWEEP, tmp_path) == 0
 
 
-def left_of(before: str) -> int:
+def test_a_thread_that_was_there_before_does_not(tmp_path: Path) -> None:
+    assert left_of(f"({TINY} * 0.5).sum(); import kdcli.engine.device", tmp_path) > 0
+
+
+def left_of(before: str, cwd: Path) -> int:
     """How many products of half a tiny number are not zero, in a process that does something before."""
     code = f"import torch; torch.set_num_threads(2); {before}; print(int(({TINY} * 0.5).count_nonzero()))"
     environment = os.environ | {"OMP_NUM_THREADS": "2"}
-    return int(subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True).stdout)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=cwd, capture_output=True, check=True)
+    return int(done.stdout.split()[-1])
