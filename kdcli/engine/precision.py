@@ -32,7 +32,10 @@ class Precision:
 
 @contextmanager
 def rounded_products() -> Iterator[None]:
-    """Let float32 products on a CPU round what they multiply to bf16, where it has instructions for that."""
+    """Let float32 products on a CPU round what they multiply to bf16, where it has instructions for that.
+
+    That is said to the whole process: of two threads that enter and leave in turn, one would take it from the other.
+    """
     kinds = [getattr(torch.backends.mkldnn, name) for name in ("matmul", "conv")]
     before = [kind.fp32_precision for kind in kinds]
     for kind in kinds:

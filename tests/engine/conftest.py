@@ -38,6 +38,13 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture(autouse=True)
+def precision_is_left_as_it_was() -> Iterator[None]:
+    """What is set for the process would change every test after this one."""
+    yield
+    assert [torch.backends.mkldnn.matmul.fp32_precision, torch.backends.mkldnn.conv.fp32_precision] == ["none", "none"]
+
+
 @dataclass(frozen=True)
 class Member:
     """What is one network's own."""
