@@ -78,13 +78,14 @@ _ALL = (
         "evaluate",
         "evaluate",
         "measure one run, or several side by side",
-        "run=RUN [key=value ...]",
+        "RUN [key=value ...]",
         (
-            ("kd evaluate run=latest", "the newest finished training"),
+            ("kd evaluate latest", "the newest finished training"),
             ("kd evaluate run=[RUN,RUN]", "two runs in one table"),
-            ("kd evaluate run=latest --json", "the numbers on stdout, for a script"),
+            ("kd evaluate latest --json", "the numbers on stdout, for a script"),
         ),
         composed=True,
+        positional="run",
     ),
     Command(
         "export",

@@ -45,9 +45,11 @@ class Request:
         """Split the words of a line; what kd owns is refused.
 
         Raises:
-            UsageError: An override of Hydra's directories or sweeper.
+            UsageError: An override of Hydra's directories or sweeper, or two words that set nothing.
         """
-        overrides = tuple(_override(command, word) for word in words if not word.startswith("-"))
+        settings = [word for word in words if not word.startswith("-")]
+        _refuse_a_second_argument(command, settings)
+        overrides = tuple(_override(command, word) for word in settings)
         for override in overrides:
             key = override.partition("=")[0].lstrip("+~")
             if not key:
@@ -115,6 +117,14 @@ class Request:
     def chosen(self) -> dict[str, str]:
         """What stands after the first equals sign of each override, by key."""
         return {key: value for key, _, value in (override.partition("=") for override in self.overrides)}
+
+
+def _refuse_a_second_argument(command: str, settings: list[str]) -> None:
+    positional = COMMANDS[command].positional
+    arguments = [word for word in settings if "=" not in word]
+    if positional and len(arguments) > 1:
+        fix = "settings are written key=value" + (", several runs run=[RUN,RUN]" if positional == "run" else "")
+        raise UsageError(f"{arguments[1]!r} is one too many beside {arguments[0]!r}", where=arguments[1], fix=fix)
 
 
 def _override(command: str, word: str) -> str:

@@ -22,6 +22,7 @@ from kdcli.commands.train import ignored_by_teachers
 from kdcli.disk import fsync_directory, make_directory, remove_leftovers, remove_tree, temporary_name, translated
 from kdcli.errors import Interrupted, UsageError, why_stopped
 from kdcli.program.signals import terminable, undisturbed
+from kdcli.report.units import plural
 from kdcli.rundir import MetricsFile, RunDir, RunLock, create_at, create_child, create_run, resolve_run
 from kdcli.schema import Course, DistillStudent, TrainSpecialists
 from kdcli.schema.sweep import LedgerEntry, baseline_name, job_name
@@ -88,7 +89,7 @@ def begin(
         manner.say(f"train-teacher has no teacher to listen to: {', '.join(ignored)} ignored")
     plan = plan_sweep(configs, at_once=workers.at_once)
     sweep = open_sweep(_laid_out(command, jobs, plan, partial(_contents, manner, workers), batch))
-    manner.say(f"sweep of {len(jobs)} jobs in {len(plan.groups)} programs: {sweep.run.path}")
+    manner.say(f"sweep of {len(jobs)} jobs in {plural(len(plan.groups), 'program')}: {sweep.run.path}")
     return sweep
 
 

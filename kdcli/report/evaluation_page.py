@@ -1,4 +1,4 @@
-"""The report of ``kd evaluate``: runs side by side, and what their accuracy costs."""
+"""The report of ``kd evaluate``: runs side by side, what their accuracy costs, how far they can be trusted."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from kdcli.report.evaluation import measure_rows, most_confused
 from kdcli.report.html import Section, escape, figure_html, page, paragraphs, table_html
+from kdcli.report.plots import label
+from kdcli.report.reliability import Calibrated, reliability
 from kdcli.report.tables import Cells, Column
 from kdcli.report.tradeoff import Priced, tradeoff
 from kdcli.report.units import count, percent, plural
@@ -30,6 +32,7 @@ def evaluation_page(evaluation: Evaluation, figures: Path, command: str) -> str:
         drawn = tradeoff([_priced(number, run) for number, run in enumerate(evaluation.runs, 1)], figures / "tradeoff")
         sections.append(Section("What it buys", figure_html(drawn.svg, "Accuracy and its costs")))
     sections += [
+        Section("Calibration", _calibration(evaluation, figures)),
         Section("Most often confused", _confused(evaluation)),
         Section("Measure again", f"<pre><code>{escape(command)}</code></pre>"),
     ]
@@ -50,6 +53,14 @@ def _measures(evaluation: Evaluation) -> str:
     rows: list[Cells] = [[name, *values] for name, values in measure_rows(evaluation.runs)]
     legend = [f"{number}: {run.run}" for number, run in enumerate(evaluation.runs, 1)]
     return table_html(columns, rows) + paragraphs(legend)
+
+
+def _calibration(evaluation: Evaluation, figures: Path) -> str:
+    networks = [
+        Calibrated(label(f"{number}: {run.model}"), run.test.ece, run.reliability)
+        for number, run in enumerate(evaluation.runs, 1)
+    ]
+    return figure_html(reliability(networks, figures / "reliability").svg, "Accuracy over confidence, on test")
 
 
 def _confused(evaluation: Evaluation) -> str:

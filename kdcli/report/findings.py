@@ -10,7 +10,7 @@ from kdcli.report.confusion import MOST_NAMED, confusion
 from kdcli.report.gallery import Shape, Tile, gallery, tile_lines
 from kdcli.report.html import Section, figure_html, folded, paragraphs, table_html
 from kdcli.report.plots import Cell
-from kdcli.report.reliability import reliability
+from kdcli.report.reliability import Calibrated, reliability
 from kdcli.report.soft_targets import soft_targets
 from kdcli.report.tables import Cells, Column
 from kdcli.report.units import count, decimals, milliseconds, percent, plural, size, times
@@ -102,7 +102,8 @@ def _confusions(found: Findings, figures: Path) -> str:
 
 
 def _calibration(found: Findings, figures: Path) -> str:
-    drawn = reliability(found.networks, figures / "reliability")
+    networks = [Calibrated(each.name, each.test.ece, each.reliability, each.scaled) for each in found.networks]
+    drawn = reliability(networks, figures / "reliability")
     rows: list[Cells] = [
         [
             each.name,

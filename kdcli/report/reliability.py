@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kdcli.report.plots import BLACK, BLUE, ORANGE, RED, Cell, Drawing, finish, panels, styled, write
+from kdcli.report.plots import BLACK, BLUE, CYCLE, MARKERS, ORANGE, RED, Cell, Drawing, finish, panels, styled, write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from kdcli.schema.findings import NetworkFindings
+    from kdcli.schema.findings import Scaled
     from kdcli.schema.results import ReliabilityBin
 
-LOOKS = {"student": (BLUE, "o", "-"), "baseline": (ORANGE, "s", "--"), "teacher": (RED, "^", ":")}
-_OTHER = (BLUE, "o", "-")
+_LOOKS = {"student": (BLUE, "o", "-"), "baseline": (ORANGE, "s", "--"), "teacher": (RED, "^", ":")}
 _FEWEST = 10
 _HEADER = ["network", "temperature", "lower", "upper", "examples", "confidence", "accuracy"]
 
 
-def reliability(networks: Sequence[NetworkFindings], stem: Path) -> Drawing:
+@dataclass(frozen=True)
+class Calibrated:
+    """A network and how far its confidence can be trusted.
+
+    Args:
+        name: Its name; student, baseline and teacher look the same in all figures.
+        ece: Expected calibration error on test, a fraction.
+        bins: The test examples by their confidence.
+        scaled: The same with a temperature that was fitted on validation, where one was.
+    """
+
+    name: str
+    ece: float
+    bins: Sequence[ReliabilityBin]
+    scaled: Scaled | None = None
+
+
+def reliability(networks: Sequence[Calibrated], stem: Path) -> Drawing:
     """Accuracy over confidence, the networks in one plot, and beside it with their temperatures fitted on validation.
 
     Bins of fewer than ten examples are not drawn, but stand in the CSV.
@@ -32,11 +49,11 @@ def reliability(networks: Sequence[NetworkFindings], stem: Path) -> Drawing:
     scaled = [(each, each.scaled) for each in networks if each.scaled is not None]
     with styled():
         figure, axes = panels(2 if scaled else 1, 9.0 if scaled else 5.0, 4.1)
-        _draw(axes[0], "As trained", [(each.name, each.test.ece, "", each.reliability) for each in networks])
+        _draw(axes[0], "As trained", [(each.name, each.ece, "", each.bins) for each in networks])
         if scaled:
             fitted = [(each.name, own.ece, f", T = {own.temperature:.2f}", own.reliability) for each, own in scaled]
             _draw(axes[1], "With a temperature fitted on validation", fitted)
-        rows = [row for each in networks for row in _rows(each.name, 1.0, each.reliability)]
+        rows = [row for each in networks for row in _rows(each.name, 1.0, each.bins)]
         rows += [row for each, own in scaled for row in _rows(each.name, own.temperature, own.reliability)]
         return write(figure, stem, _HEADER, rows)
 
@@ -44,8 +61,9 @@ def reliability(networks: Sequence[NetworkFindings], stem: Path) -> Drawing:
 def _draw(axes: Axes, title: str, lines: Sequence[tuple[str, float, str, Sequence[ReliabilityBin]]]) -> None:
     axes.plot([0, 100], [0, 100], color=BLACK, linewidth=0.8, linestyle=(0, (1, 3)))
     lowest = 100.0
-    for name, ece, said, bins in lines:
-        color, marker, style = LOOKS.get(name, _OTHER)
+    for number, (name, ece, said, bins) in enumerate(lines):
+        other = (CYCLE[number % len(CYCLE)], MARKERS[number % len(MARKERS)], "-")
+        color, marker, style = _LOOKS.get(name, other)
         points = [
             (100 * each.confidence, 100 * each.accuracy)
             for each in bins

@@ -29,7 +29,8 @@ th { font-weight: 600; color: var(--soft); white-space: nowrap; vertical-align: 
 figure { margin: 0.5rem 0; overflow-x: auto; }
 img { max-width: 100%; height: auto; border-radius: 4px; }
 pre {
-  background: var(--card); border: 1px solid var(--line); border-radius: 6px; padding: 0.8rem 1rem; overflow-x: auto;
+  background: var(--card); border: 1px solid var(--line); border-radius: 6px; padding: 0.8rem 1rem;
+  white-space: pre-wrap; overflow-wrap: anywhere;
 }
 code { font: 0.9rem/1.5 ui-monospace, "DejaVu Sans Mono", monospace; }
 details { border: 1px solid var(--line); border-radius: 6px; padding: 0.5rem 1rem; }
@@ -48,6 +49,5 @@ summary { cursor: pointer; color: var(--soft); }
   h2 { break-after: avoid; }
   .wide { overflow: visible; }
   table { font-size: 0.7rem; }
-  pre { white-space: pre-wrap; }
 }
 """

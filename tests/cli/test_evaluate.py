@@ -44,7 +44,7 @@ def test_a_dry_run_says_what_would_be_measured_and_writes_nothing(
     tiny_student: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     outputs = tmp_path / "outputs"
-    assert main(["evaluate", f"run={tiny_student.path}", "device=cpu", f"output_dir={outputs}", "--dry-run"]) == 0
+    assert main(["evaluate", str(tiny_student.path), "device=cpu", f"output_dir={outputs}", "--dry-run"]) == 0
     assert "mlp_20, 10,000 test and 54,000 training examples of mnist" in capsys.readouterr().out
     assert not outputs.exists()
 

@@ -44,6 +44,8 @@ REFUSED: dict[str, tuple[str, ...]] = {
     STUDENT + "mnist": ("'mnist' sets nothing", "dataset=mnist"),
     STUDENT + "epochs": ("'epochs' sets nothing", "key=value"),
     STUDENT + "=3": ("'=3' sets nothing",),
+    "evaluate one two": ("'two' is one too many beside 'one'", "run=[RUN,RUN]"),
+    "import one.pt two.pt model=lenet mean=0 std=1": ("'two.pt' is one too many",),
     STUDENT + "epochs=${seed} seed=${epochs}": ("cannot be resolved", "back to itself"),
     STUDENT + "transfer.only=[${nope}]": ("transfer.only[0] cannot be resolved",),
     STUDENT + "epochs=${oc.env:KD_NO_SUCH_VARIABLE}": ("KD_NO_SUCH_VARIABLE",),

@@ -19,7 +19,7 @@ def test_runs_stand_side_by_side_and_their_costs_are_drawn(evaluation: Make, tmp
     with (tmp_path / "figures/tradeoff.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [round(float(row["ms for one example"]), 9) for row in rows] == [0.21, 0.21]
-    assert text.count("<img") == 1
+    assert text.count("<img") == 2
 
 
 def test_without_latency_three_costs_are_drawn(evaluation: Make, tmp_path: Path) -> None:
@@ -31,11 +31,20 @@ def test_without_latency_three_costs_are_drawn(evaluation: Make, tmp_path: Path)
     assert "ms for one example" not in header
 
 
-def test_one_run_and_runs_of_one_size_have_no_figure(evaluation: Make, tmp_path: Path) -> None:
+def test_the_costs_of_one_run_are_not_drawn(evaluation: Make, tmp_path: Path) -> None:
     text = evaluation_page(evaluation(("mlp_1200",)), tmp_path / "figures", "kd evaluate")
     assert "74 errors." in text
-    assert "<img" not in text
-    assert not (tmp_path / "figures").exists()
+    assert not (tmp_path / "figures/tradeoff.csv").exists()
+
+
+def test_the_confidence_of_each_run_is_drawn(evaluation: Make, tmp_path: Path) -> None:
+    evaluation_page(evaluation(), tmp_path / "figures", "kd evaluate")
+    with (tmp_path / "figures/reliability.csv").open(newline="") as file:
+        drawn = [row for row in csv.DictReader(file) if row["examples"] != "0"]
+    assert [(row["network"], row["confidence"], row["accuracy"]) for row in drawn] == [
+        ("1: mlp_1200", "0.985", "0.991"),
+        ("2: mlp_800", "0.985", "0.991"),
+    ]
 
 
 def test_hostile_names_are_inert(evaluation: Make, tmp_path: Path, hostile_names: tuple[str, ...]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 from kdcli.report.confusion import confusion
 from kdcli.report.findings import finding_sections
 from kdcli.report.gallery import Shape, Tile, gallery
-from kdcli.report.reliability import reliability
+from kdcli.report.reliability import Calibrated, reliability
 from kdcli.schema.findings import (
     Answer,
     Confused,
@@ -102,9 +103,12 @@ def test_many_classes_have_a_list_and_a_matrix_without_numbers(tmp_path: Path) -
 
 
 def test_without_scaling_there_is_one_diagram(tmp_path: Path) -> None:
-    both = [network("student", 2), network("teacher", 2)]
+    both = [
+        Calibrated(each.name, each.test.ece, each.reliability, each.scaled)
+        for each in (network("student", 2), network("teacher", 2))
+    ]
     reliability(both, tmp_path / "two")
-    reliability([each.model_copy(update={"scaled": None}) for each in both], tmp_path / "one")
+    reliability([replace(each, scaled=None) for each in both], tmp_path / "one")
     with Image.open(tmp_path / "two.png") as two, Image.open(tmp_path / "one.png") as one:
         assert one.width < two.width
     assert [row[1] for row in rows_of(tmp_path / "two.csv")[1:]] == ["1.0"] * 4 + ["1.5"] * 4
