@@ -117,7 +117,7 @@ _ALL = (
         "run a whole experiment and compare it with what is expected",
         "NAME",
         (
-            ("kd study quickstart", "teacher, baseline and student on all of MNIST"),
+            ("kd study quickstart", "a teacher on MNIST, a student on a tenth of it with and without"),
             ("kd study hinton2015/no_threes omit=[5] --budget=short", "another parameter, a smaller budget"),
             ("kd study quickstart --json", "the results on stdout, for a script"),
         ),

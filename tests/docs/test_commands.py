@@ -45,6 +45,10 @@ def _empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         example = re.search(r"```yaml\n(.*?)```", (shell.ROOT / "docs/commands/study.md").read_text(), re.DOTALL)
         assert example is not None
         (here / "my_study.yaml").write_text(example[1], encoding="utf-8")
+        page = (shell.ROOT / "docs/commands/help.md").read_text(encoding="utf-8")
+        for name, text in re.findall(r"```yaml\n# (mine/\S+\.yaml):.*?\n(.*?)```", page, re.DOTALL):
+            (here / name).parent.mkdir(parents=True, exist_ok=True)
+            (here / name).write_text(text, encoding="utf-8")
         yield
 
 
@@ -96,6 +100,9 @@ def _check(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     _check_taken(line.special, command, command.flags)
     if line.help or name == "doctor":
         return
+    if "--config-dir" in words:
+        assert main([*words, "--cfg=job"]) == 0, capsys.readouterr().err
+        return
     if command.composed:
         _compose(name, [*rest, *line.hydra])
         return
@@ -134,6 +141,7 @@ def test_every_line_of_a_page_is_a_command(page: Path, capsys: pytest.CaptureFix
         ("distill-student teacher=latest -m alpha=0.5,1.5 temperature=0,1", "temperature"),
         ("train-teacher --epochs=3", "--epochs"),
         ("train-techer", "train-techer"),
+        ("train-teacher --config-dir mine model=tinny", "tinny"),
         ("search distill-student teacher=latest 'alpha=interval(-1,1)'", "alpha"),
         ("data show dataset=mnits", "mnits"),
         ("study hinton2015/no_fours", "no_fours"),
