@@ -29,8 +29,12 @@ def run(args: list[str], flags: Flags) -> int:
     words = take_apart(args, "compare", KEYS)
     root = Path(words.settings.get("output_dir", "outputs"))
     metric = one_of(words.settings["metric"], BY_NAME, "metric") if "metric" in words.settings else None
-    comparison = _comparison(words, root, flags)
     asked = words.flags.get("--pivot")
+    if metric and asked is None:
+        raise UsageError(
+            "metric= is that of a grid", where="metric", fix="add --pivot temperature:alpha, or leave it out"
+        )
+    comparison = _comparison(words, root, flags)
     grid = None if asked is None else _pivot(comparison, asked, metric)
     written = "json" if flags.json else words.flags.get("--format", "table")
     if written != "table":

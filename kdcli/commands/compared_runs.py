@@ -94,11 +94,14 @@ def read_run(run: RunDir, root: Path) -> ComparedRun:
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Setting]:
-    """The configuration with dots in its keys; a constant schedule is its number, as it is typed."""
+    """The configuration with dots in its keys; a schedule is its name, a constant one its number, as it is typed."""
     flat: dict[str, Setting] = {}
     for key, value in config.items():
-        if key in _SCHEDULES and isinstance(value, Mapping) and value.get("kind") == "constant":
-            flat[key] = value.get("value")
+        if key in _SCHEDULES and isinstance(value, Mapping):
+            schedule = dict(value)
+            kind = schedule.pop("kind", None)
+            flat[key] = schedule.pop("value", None) if kind == "constant" else kind
+            flat |= {f"{key}.{name}": each for name, each in _settings(schedule).items()}
         elif isinstance(value, Mapping):
             flat |= {f"{key}.{name}": each for name, each in _settings(value).items()}
         else:

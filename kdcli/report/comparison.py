@@ -96,6 +96,10 @@ class ComparedRun:
     measures: Mapping[str, float | None]
 
 
+def _known(runs: Sequence[ComparedRun], name: str) -> list[float]:
+    return [value for run in runs if (value := run.measures.get(name)) is not None]
+
+
 @dataclass(frozen=True)
 class RunGroup:
     """Runs that differ in the seed alone, each with a seed of its own."""
@@ -104,7 +108,7 @@ class RunGroup:
 
     def values(self, name: str) -> list[float]:
         """What the runs have of a measure."""
-        return [value for run in self.runs if (value := run.measures.get(name)) is not None]
+        return _known(self.runs, name)
 
     def setting(self, key: str) -> Setting:
         """A setting that its runs share."""
@@ -142,8 +146,9 @@ class Comparison:
         return [measure for measure in MEASURES if any(group.values(measure.name) for group in self.groups)]
 
     def shown(self) -> list[Measure]:
-        """Those that a table needs: without the best epoch's where all numbers are of that epoch anyhow."""
-        same = {f"{name}_best" for name in ("val_top1", "val_nll") if self._equal(name, f"{name}_best")}
+        """Those that a table needs: without the best or last epoch's where all numbers are of that epoch anyhow."""
+        others = [(name, f"{name}_{which}") for name in ("val_top1", "val_nll") for which in ("best", "last")]
+        same = {other for name, other in others if self._equal(name, other)}
         return [measure for measure in self.kept() if measure.name not in same]
 
     def _equal(self, one: str, other: str) -> bool:
@@ -219,24 +224,18 @@ class Pivot:
 
 def pivot(comparison: Comparison, rows: str, columns: str, measure: Measure) -> Pivot:
     """The grid of a measure over two settings."""
-    cells: dict[tuple[str, str], list[RunGroup]] = {}
-    for group in comparison.groups:
-        place = setting_text(group.setting(rows), rows), setting_text(group.setting(columns), columns)
-        cells.setdefault(place, []).append(group)
+    cells: dict[tuple[str, str], list[ComparedRun]] = {}
+    for run in comparison.runs:
+        place = setting_text(run.settings.get(rows), rows), setting_text(run.settings.get(columns), columns)
+        cells.setdefault(place, []).append(run)
     row_values, column_values = (sorted({place[axis] for place in cells}, key=_order) for axis in (0, 1))
     others = [key for key in comparison.differing if key not in (rows, columns)]
     averaged = [
         key
         for key in others
-        if any(len({repr(group.setting(key)) for group in groups}) > 1 for groups in cells.values())
+        if any(len({repr(run.settings.get(key)) for run in inside}) > 1 for inside in cells.values())
     ]
-    values = [
-        [
-            [value for group in cells.get((row, column), []) for value in group.values(measure.name)]
-            for column in column_values
-        ]
-        for row in row_values
-    ]
+    values = [[_known(cells.get((row, column), []), measure.name) for column in column_values] for row in row_values]
     return Pivot(measure, rows, columns, row_values, column_values, values, averaged)
 
 

@@ -13,6 +13,7 @@ from kdcli.report.units import plural
 
 _MOST_BESIDE = 4
 _CLOSER = 9
+_SAME = "No setting differs, and some have the seed of another: they are the same training again."
 ALONE = "n = 1: a single training says nothing about how much the seed changes; repeat each setting with -m seed=0,1,2."
 
 
@@ -30,7 +31,7 @@ def comparison_text(comparison: Comparison, *, width: int) -> str:
 
 def remarks(comparison: Comparison) -> list[str]:
     """What one should know beside the numbers."""
-    said = [] if comparison.differing else ["No setting differs but the seed."]
+    said = [] if comparison.differing else [_SAME if len(comparison.groups) > 1 else "No setting differs but the seed."]
     if any(len(group.runs) > 1 for group in comparison.groups):
         said.append("Mean ± standard deviation over seeds.")
     return [*said, ALONE] if comparison.alone else said

@@ -116,6 +116,22 @@ def test_what_has_not_finished_is_left_out_and_named(tree: Path, capsys: Capture
     assert main(["compare", diverged.name]) == 2
 
 
+def test_a_schedule_and_a_constant_stand_in_one_column(tree: Path, tmp_path: Path, capsys: Capture) -> None:
+    jobs = [Path(shutil.copytree(tree / "sweeps" / name(tree, "sweeps") / job, tmp_path / job)) for job in ("00", "02")]
+    config = (jobs[0] / "config.yaml").read_text()
+    constant = "temperature:\n  kind: constant\n  value: 1.0\n"
+    assert constant in config
+    linear = "temperature:\n  kind: linear\n  start: 8.0\n  end: 1.0\n"
+    (jobs[0] / "config.yaml").write_text(config.replace(constant, linear))
+    content = compared(capsys, *map(str, jobs))
+    assert [group["settings"] for group in content["groups"]] == [
+        {"temperature": "linear", "temperature.start": 8.0, "temperature.end": 1.0},
+        {"temperature": 8.0, "temperature.start": None, "temperature.end": None},
+    ]
+    grid = compared(capsys, *map(str, jobs), "--pivot", "temperature:alpha")["pivot"]
+    assert grid["row_values"] == ["8", "linear"]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -124,6 +140,7 @@ def test_what_has_not_finished_is_left_out_and_named(tree: Path, capsys: Capture
         (["--last", "2", "--pivot", "temperature"], "names no two keys"),
         (["--last", "2", "--pivot", "temprature:alpha"], "did you mean 'temperature'?"),
         (["--last", "2", "--format", "mdd"], "did you mean 'md'?"),
+        (["--last", "2", "metric=test_top1"], "metric= is that of a grid"),
         (["--last", "2", "metric=test_top"], "did you mean 'test_top1'?"),
         (["--last", "2", "metrics=test_top1"], "did you mean 'metric'?"),
     ],

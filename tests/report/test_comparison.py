@@ -10,7 +10,7 @@ import statistics
 import pytest
 
 from kdcli.report.comparison import BY_NAME, ComparedRun, Setting, compare, pivot, run_name
-from kdcli.report.comparison_table import comparison_text, for_pages, pivot_cells, pivot_note, pivot_text
+from kdcli.report.comparison_table import comparison_text, for_pages, pivot_cells, pivot_note, pivot_text, remarks
 from kdcli.report.formats import csv_text, latex, markdown
 from kdcli.report.tables import Column
 from kdcli.report.text import width_of
@@ -110,6 +110,25 @@ def test_a_pivot_has_the_mean_of_each_cell_and_says_what_it_is_a_mean_over() -> 
     assert rows[1] == ["4", "94.05 ± 0.07", ""]
     others = [run(1, seed, 0.9, alpha=0.5, epochs=epochs) for seed in (0, 1) for epochs in (3, 4)]
     assert list(pivot(compare(others), "temperature", "alpha", BY_NAME["val_top1"]).averaged) == ["epochs"]
+
+
+def test_a_pivot_over_the_seed_has_each_run_in_its_own_cell() -> None:
+    grid = pivot(compare(four()), "temperature", "seed", BY_NAME["val_top1"])
+    assert (list(grid.row_values), list(grid.column_values)) == (["1", "4"], ["0", "1"])
+    assert [[list(cell) for cell in row] for row in grid.cells] == [[[0.90], [0.92]], [[0.95], [0.94]]]
+
+
+def test_what_is_of_the_chosen_epoch_anyhow_is_not_said_again() -> None:
+    last = {"val_top1": 0.9, "val_top1_best": 0.9, "val_top1_last": 0.9}
+    runs = [ComparedRun(str(seed), "", {"seed": seed}, last) for seed in (0, 1)]
+    assert [measure.name for measure in compare(runs).shown()] == ["val_top1"]
+    runs[0] = ComparedRun("0", "", {"seed": 0}, last | {"val_top1_last": 0.8})
+    assert [measure.name for measure in compare(runs).shown()] == ["val_top1", "val_top1_last"]
+
+
+def test_the_same_training_twice_is_not_said_to_differ_in_the_seed() -> None:
+    assert remarks(compare([run(1, 0, 0.9), run(1, 1, 0.9)]))[0] == "No setting differs but the seed."
+    assert "the same training again" in remarks(compare([run(1, 0, 0.9), run(1, 0, 0.9)]))[0]
 
 
 def test_markdown_has_a_rule_and_escapes_what_would_end_a_cell() -> None:
