@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from kdcli.commands import COMMANDS
 from kdcli.commands.run_entries import FILTERS, KINDS, ORDERS, STATUSES, Entry
 from kdcli.commands.words import one_of
 from kdcli.report.runs import RunRow
@@ -38,8 +37,7 @@ def check_filters(settings: Mapping[str, str]) -> None:
         UsageError: An unknown command, status or order.
     """
     for command in _values(settings.get("command", "")):
-        if command not in COMMANDS:
-            one_of(command, KINDS, "command")
+        one_of(command, (*KINDS, "import"), "command")
     for status in _values(settings.get("status", "")):
         one_of(status, STATUSES, "status")
     one_of(settings.get("sort", _NEWEST).removeprefix("-"), ORDERS, "sort")

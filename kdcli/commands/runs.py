@@ -90,10 +90,16 @@ def _shown(rows: Sequence[RunRow], total: int, root: Path, words: Words) -> str:
     from kdcli.report.text import clean, encodable
 
     if not rows:
-        asked = [name for name in words.settings if name in FILTERS]
-        why = f" that fits {', '.join(f'{name}={words.settings[name]}' for name in asked)}" if asked else ""
-        return encodable(
-            clean(f"There is no run{why} under {root}. Train one: kd train-teacher") + "\n", sys.stdout.encoding
-        )
+        return encodable(clean(_nothing(root, words)) + "\n", sys.stdout.encoding)
     text = runs_table(rows, total=total, width=terminal_width(), encoding=sys.stdout.encoding)
     return encodable(text + "\n", sys.stdout.encoding)
+
+
+def _nothing(root: Path, words: Words) -> str:
+    """Why no run is shown, and what to do."""
+    asked = [f"{name}={value}" for name, value in words.settings.items() if name in FILTERS]
+    if asked:
+        return f"There is no run that fits {', '.join(asked)} under {root}. All there are: kd runs -n 0 --all"
+    if smoke := sum(bool(entry.record.get("smoke")) for entry in find_entries(root, jobs=False)):
+        return f"There is no run under {root} but for trials with --smoke ({smoke}): kd runs --smoke"
+    return f"There is no run under {root}. Train one: kd train-teacher"

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kdcli.commands.flags import Flags
+from kdcli.commands.run_entries import find_entries
 from kdcli.commands.screen import escape_controls
 from kdcli.disk import fsync_directory, make_directory, read_bounded, remove_tree, temporary_name, translated
 from kdcli.errors import CheckpointError, MachineError, UsageError
@@ -52,10 +53,13 @@ def remove(names: Sequence[str], root: Path, flags: Flags, *, purge: bool, force
 
 
 def _place(name: str, root: Path, *, smoke: bool) -> Path:
-    """The directory of a run, whose record may be damaged where it is named by its path."""
+    """The directory of a run, whose record may be damaged."""
     path = Path(name)
     if name != "latest" and path.is_dir() and path.resolve().is_relative_to(root.resolve()):
         return root / path.resolve().relative_to(root.resolve())
+    broken = [entry.path for entry in find_entries(root, jobs=False) if not entry.record and entry.name == name]
+    if broken:
+        return broken[0]
     return resolve_run(name, root=root, purpose="run", smoke=smoke).path
 
 

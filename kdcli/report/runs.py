@@ -136,13 +136,14 @@ def _cells(row: RunRow, glyphs: dict[str, str], now: datetime, widest: int) -> C
 
 
 def _what(row: RunRow) -> str:
-    """Student and teacher in one text; for what is not one training, what it is."""
+    """Student, teacher and what tells it from others in one text; for what is not one training, what it is."""
     if row.problem is not None:
         return f"broken: {row.problem}"
     if row.remark is not None:
         return row.remark
     names = " <- ".join(name for name in (row.model, row.teacher_model) if name)
-    return ": ".join(text for text in (plural(row.jobs, "job") if row.jobs is not None else "", names) if text)
+    jobs = plural(row.jobs, "job") if row.jobs is not None else ""
+    return ": ".join(text for text in (jobs, names, row.label) if text)
 
 
 def _age(seconds: float) -> str:

@@ -29,6 +29,7 @@ TEACHING = (*TEACHERS, IMPORTS)
 
 _RESUMABLE = (*TRAININGS, SPECIALIST, SWEEPS, SEARCHES, STUDIES)
 _LATEST = {"teacher": "finished train-teacher", "run": "finished training", "resume": "run that can go on"}
+_SEE = "see which there are: kd runs"
 _SHOWN = 5
 
 
@@ -121,16 +122,16 @@ def _matches(text: str, runs: list[RunDir], root: Path) -> list[RunDir]:
 
 
 def _not_found(text: str, runs: list[RunDir], root: Path, purpose: Purpose, *, smoke: bool) -> UsageError:
-    known = [name_of(run.path, root) for run in runs] + [run.record.label for run in runs if run.record.label]
+    known = ["latest", *(name_of(run.path, root) for run in runs), *(run.record.label or "" for run in runs)]
     near = difflib.get_close_matches(text, known, n=3, cutoff=0.5)
     fix = f"did you mean {', '.join(near)}? " if near else ""
     return UsageError(
         f"there is no run {text!r} under {str(root)!r}",
         where=f"{purpose}={text}",
-        fix=fix + _first_step(purpose, smoke),
+        fix=fix + (_SEE if runs else _first_step(purpose, smoke)),
     )
 
 
 def _first_step(purpose: Purpose, smoke: bool) -> str:
     flag = " --smoke" if smoke else ""
-    return f"train one first: kd train-teacher{flag}" if purpose == "teacher" else "see which there are: kd runs"
+    return f"train one first: kd train-teacher{flag}" if purpose == "teacher" else _SEE

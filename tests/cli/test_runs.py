@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -187,6 +188,31 @@ def test_where_there_is_nothing_it_says_what_to_do(tmp_path: Path, capsys: Captu
     assert "kd train-teacher" in capsys.readouterr().out
 
 
+def test_where_nothing_fits_it_does_not_say_to_train(tree: Path, tmp_path: Path, capsys: Capture) -> None:
+    assert main(["runs", "model=nope"]) == 0
+    assert capsys.readouterr().out.startswith("There is no run that fits model=nope under outputs. All there are: kd")
+    shutil.copytree(student(tree), tmp_path / "distill-student" / student(tree).name)
+    edit(tmp_path / "distill-student" / student(tree).name / "run.json", smoke=True)
+    assert main(["runs", f"output_dir={tmp_path}"]) == 0
+    assert capsys.readouterr().out.rstrip().endswith("but for trials with --smoke (1): kd runs --smoke")
+
+
+def test_jobs_of_a_sweep_are_told_apart(tree: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["runs", f"sweep={only(tree / 'sweeps').name}"]) == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    told = [re.search(r"mlp_30 <- mlp_30: (temperature=\d seed=\d)", line) for line in lines]
+    assert len({match[1] for match in told if match}) == len(lines) == 4
+
+
+def test_a_broken_run_is_taken_away_by_the_name_it_is_listed_by(tree: Path, capsys: Capture) -> None:
+    (student(tree) / "run.json").write_text("{")
+    names = [run["id"] for run in listed(capsys, "status=broken")]
+    assert names == [student(tree).name]
+    assert main(["runs", "rm", *names]) == 0
+    assert listed(capsys, "status=broken") == []
+
+
 _LISTING = """
 import sys, time
 from kdcli.__main__ import main
@@ -287,6 +313,7 @@ def test_restore_never_writes_over_a_run(tree: Path) -> None:
     [
         (["stauts=finished"], "did you mean 'status'?"),
         (["status=finishd"], "did you mean 'finished'?"),
+        (["command=runs"], "command=runs"),
         (["command=distil-student"], "did you mean 'distill-student'?"),
         (["sort=top"], "did you mean 'top1'?"),
         (["-n", "many"], "no whole number"),
