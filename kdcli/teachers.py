@@ -15,12 +15,11 @@ from torch import Tensor, nn
 
 from kdcli.data.normalize import Normalization
 from kdcli.data.order import generator
-from kdcli.data.source import Source
+from kdcli.data.source import BATCH, Source
 from kdcli.data.views import View
 from kdcli.errors import DivergedError
 from kdcli.losses import EnsembleMean, combine_members, permute_others
 
-BATCH = 2000
 _PERMUTATION = 5
 
 

@@ -13,7 +13,7 @@ from kdcli import checkpoint
 from kdcli.data.normalize import Normalization
 from kdcli.data.types import Dataset
 from kdcli.errors import CheckpointError, UsageError
-from kdcli.models import build_model
+from kdcli.models import build_model, placed
 from kdcli.rundir import RunDir
 from kdcli.schema.card import NetworkCard
 from kdcli.schema.convert import convert
@@ -89,7 +89,7 @@ def load_trained(
         else rebuild(card, weights, where, trust_code=trust_code)
     )
     normalization = Normalization(tuple(card.mean), tuple(card.std)).to(device)
-    return Trained(run.path, card, network.to(device).eval(), normalization, loaded.note)
+    return Trained(run.path, card, placed(network, device).eval(), normalization, loaded.note)
 
 
 def rebuild(card: NetworkCard, weights: Mapping[str, Tensor], where: str, *, trust_code: bool) -> nn.Module:

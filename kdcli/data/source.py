@@ -14,6 +14,9 @@ from kdcli.data.types import Split
 from kdcli.data.workers import Decoded, chunk_size, decoded
 from kdcli.errors import DataError
 
+BATCH = 250
+"""Examples that networks are asked about at once: of 2,000, what lies between convolutions leaves a CPU's cache."""
+
 
 class Source(Protocol):
     """The raw inputs of a split, which appear as batches on a device."""

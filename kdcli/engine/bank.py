@@ -18,6 +18,7 @@ from kdcli.engine.flat import FlatMlp, FlatStack, is_plain
 from kdcli.engine.noise import draws_global_noise, global_noise_from, no_global_noise
 from kdcli.engine.ranks import ALONE, Ranks
 from kdcli.engine.whole import act_on_whole, stacked
+from kdcli.models import placed
 from kdcli.models.dropout import set_generator
 from kdcli.models.mlp import Mlp
 from kdcli.models.mlp_stack import MlpStack
@@ -95,7 +96,7 @@ def make_bank(
         UsageError: Several processes cannot share a layer of theirs.
     """
     generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
-    moved = [net.to(device) for net in nets]
+    moved = [placed(net, device) for net in nets]
     mlps = [net for net in moved if isinstance(net, Mlp)]
     if len(nets) > 1 and len(mlps) == len(nets) and _stacks_faster(mlps, device):
         plain = not compiled and all(map(is_plain, mlps)) and len(mlps[0].hidden) > 0

@@ -10,13 +10,11 @@ import torch
 from torch import Tensor
 
 from kdcli.data.normalize import Normalization
-from kdcli.data.source import Source
+from kdcli.data.source import BATCH, Source
 from kdcli.engine.bank import Bank
 from kdcli.engine.ranks import ALONE, Ranks
 from kdcli.metrics import Measures, measure
 from kdcli.specialists import Scope
-
-BATCH = 2000
 
 
 @torch.no_grad()

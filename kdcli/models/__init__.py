@@ -6,6 +6,7 @@ Importing this package imports torch but not torchvision.
 from __future__ import annotations
 
 from kdcli.models.counts import count_bytes, count_macs, count_parameters
+from kdcli.models.placing import placed
 from kdcli.models.registry import MODEL_NAMES, build_model
 
-__all__ = ["MODEL_NAMES", "build_model", "count_bytes", "count_macs", "count_parameters"]
+__all__ = ["MODEL_NAMES", "build_model", "count_bytes", "count_macs", "count_parameters", "placed"]

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from kdcli.build import pick_device
 from kdcli.data.memory import available_bytes
+from kdcli.data.source import BATCH
 from kdcli.errors import DivergedError
 from kdcli.json_io import write_json_atomic
 from kdcli.memory import limited_memory
@@ -34,7 +35,6 @@ from kdcli.schema.results import BiasSummary, EvaluatedRun, Evaluation, Latency,
 COMMAND = "evaluate"
 EVALUATION = "evaluation.json"
 LATENCY_BATCHES = (1, 256)
-_BATCH = 2000
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def ask(logits: Callable[[Tensor], Tensor], part: Part, name: str, place: Path) 
     Raises:
         DivergedError: They are not finite.
     """
-    said = torch.cat([logits(raw).cpu() for raw in part.source.batches(part.indices.split(_BATCH))])
+    said = torch.cat([logits(raw).cpu() for raw in part.source.batches(part.indices.split(BATCH))])
     finite = said.isfinite().all(1)
     if not bool(finite.all()):
         raise DivergedError(

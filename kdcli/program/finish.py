@@ -14,7 +14,7 @@ from kdcli.build import Data
 from kdcli.build_specialists import scope_of
 from kdcli.engine.bank import Parameters
 from kdcli.engine.fit import Fit
-from kdcli.engine.predict import BATCH, predict
+from kdcli.engine.predict import predict
 from kdcli.engine.standing import Standing
 from kdcli.errors import DivergedError
 from kdcli.metrics import Measures, measure
@@ -26,6 +26,7 @@ from kdcli.schema.results import Selected, Summary, TestMeasures, TransferSummar
 
 CASES = 10_000
 TIMED_SECONDS = 0.02
+TIMED_CASES = 2000
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def _seconds_per_10k(fit: Fit, data: Data) -> float:
 
     It is given training examples: the test set is read once, and not for this.
     """
-    raw = data.source.gather(data.train[:BATCH])
+    raw = data.source.gather(data.train[:TIMED_CASES])
     seconds: list[float] = []
     while sum(seconds) < TIMED_SECONDS:
         started = time.perf_counter()

@@ -18,7 +18,7 @@ from kdcli.data.normalize import Normalization
 from kdcli.data.types import Dataset
 from kdcli.errors import UsageError
 from kdcli.metrics import measure
-from kdcli.models import count_parameters
+from kdcli.models import count_parameters, placed
 from kdcli.program.evaluation import ask
 from kdcli.program.finish import as_result
 from kdcli.program.run import Manner, recorded
@@ -68,7 +68,7 @@ def plan_import(config: Import, manner: Manner) -> Found:
     if config.classes is not None:
         _reorder(network, config.classes, dataset)
     normalization = _normalization(config, exam).to(device)
-    network = network.to(device)
+    network = placed(network, device)
 
     def logits(raw: Tensor) -> Tensor:
         answer: Tensor = network(normalization(raw)).float()
