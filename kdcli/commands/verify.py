@@ -11,6 +11,7 @@ from kdcli.commands.audit import Audit, audit_run
 from kdcli.commands.flags import Flags
 from kdcli.commands.screen import escape_controls
 from kdcli.errors import CheckpointError, UsageError
+from kdcli.report.units import plural
 from kdcli.rundir import resolve_run
 
 
@@ -36,7 +37,8 @@ def run(args: list[str], flags: Flags) -> int:
             where=str(path),
             fix="kd resume goes on from the newest checkpoint that is whole; restore anything else from a copy",
         )
-    sys.stdout.write(f"whole: {audit.files} files, {audit.checkpoints} checkpoints\n")
+    counted = f"{plural(audit.files, 'file')}, {plural(audit.checkpoints, 'checkpoint')}"
+    sys.stdout.write(escape_controls(f"whole: {counted} in {path}").replace("\n", " ") + "\n")
     return 0
 
 

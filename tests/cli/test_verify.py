@@ -50,12 +50,16 @@ def _step(run: Path) -> Path:
     return next(iter(sorted((run / "checkpoints").glob("step-*"))))
 
 
-def test_a_whole_run_says_how_much_was_looked_at(teacher: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    files = sum(path.is_file() for path in (teacher / "checkpoints").rglob("*"))
-    steps = len(list((teacher / "checkpoints").glob("step-*")))
-    assert main(["verify", str(teacher)]) == 0
+def test_a_whole_run_says_which_it_is_and_how_much_was_looked_at(
+    tmp_path: Path, tiny_teacher: RunDir, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "outputs" / "train-teacher" / tiny_teacher.path.name
+    shutil.copytree(tiny_teacher.path, run)
+    files = sum(path.is_file() for path in (run / "checkpoints").rglob("*"))
+    assert len(list((run / "checkpoints").glob("step-*"))) == 1
+    assert main(["verify", "latest", f"output_dir={tmp_path}/outputs", "--smoke"]) == 0
     # run.json, config, overrides, environment, summary, findings, metrics
-    assert capsys.readouterr().out == f"whole: {files + 7} files, {steps} checkpoints\n"
+    assert capsys.readouterr().out == f"whole: {files + 7} files, 1 checkpoint in {run}\n"
 
 
 def test_the_baseline_inside_is_checked_too(student: Path, capsys: pytest.CaptureFixture[str]) -> None:
