@@ -130,7 +130,7 @@ def _shown(evaluation: Evaluation, runs: Sequence[RunDir | Path], page: Path, *,
     if smoke:
         blocks.append("This was a smoke run, of at most 512 examples a part: its numbers say nothing.")
     next_line = f"next  {clean(_next_command(runs))}{' --smoke' * smoke}"
-    blocks.append(f"see   {clean(str(page))}\nrun   {clean(evaluation.run)}\n{next_line}")
+    blocks.append(f"run   {clean(evaluation.run)}\nsee   {clean(str(page))}\n{next_line}")
     return encodable("\n\n".join(blocks) + "\n", sys.stdout.encoding)
 
 

@@ -31,7 +31,7 @@ def test_the_last_lines_name_the_run_and_the_next_command(
     assert main(["evaluate", f"run={tiny_student.path}", *options, "--smoke"]) == 0
     lines = capsys.readouterr().out.splitlines()
     (written,) = tmp_path.glob("evaluate/*")
-    assert lines[-2].split() == ["run", str(written)]
+    assert lines[-3:-1] == [f"run   {written}", f"see   {written}/report.html"]
     family = f"{tiny_teacher.path},{tiny_student.path}/baseline,{tiny_student.path}"
     assert lines[-1].split() == ["next", "kd", "evaluate", f"'run=[{family}]'", "--smoke"]
     assert main(["evaluate", f"run=[{tiny_teacher.path},{tiny_student.path}]", *options]) == 0
