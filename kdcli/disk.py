@@ -80,6 +80,11 @@ def _machine_error(problem: OSError, path: Path, needed: int) -> MachineError:
     return MachineError(what, where=str(path), fix=fix)
 
 
+def cache_dir() -> Path:
+    """Where datasets that no folder is named for are kept: ``$XDG_CACHE_HOME`` or ``~/.cache``, then ``kd``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "kd"
+
+
 def free_bytes(directory: Path) -> int:
     """How many bytes this user can still write to the disk of a directory."""
     status = os.statvfs(directory)

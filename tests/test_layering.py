@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "kdcli"
 # Modules and packages of kdcli. Each imports only from its own layer and from those above it here.
 LAYERS = (
-    {*("errors", "extras", "strict", "processes", "failpoints", "disk", "memory", "json_io", "yaml_io")}
+    {*("errors", "extras", "strict", "processes", "failpoints", "disk", "git", "memory", "json_io", "yaml_io")}
     | {"schema", "schedules"},
     {"calibration", "bias", "metrics", "losses", "models", "data", "selection", "specialists", "synthetic"},
     {"teachers", "objective", "targets"},

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
-from kdcli.data.download import cache_dir, fetch
+from kdcli.data.download import fetch
 from kdcli.data.types import Dataset, Split
+from kdcli.disk import cache_dir
 from kdcli.errors import DataError
 
 
@@ -39,7 +40,7 @@ def cifar100(root: str | None = None) -> Dataset:
 def _cifar(name: str, source: str, part: str, root: str | None) -> Dataset:
     from kdcli.models.torchvision_shim import import_torchvision
 
-    folder = cache_dir(name) if root is None else Path(root)
+    folder = cache_dir() / name if root is None else Path(root)
     fetch(source, folder, part)
     read = getattr(import_torchvision().datasets, source)
     try:

@@ -17,11 +17,6 @@ from kdcli.errors import DataError, MachineError
 _log = logging.getLogger(__name__)
 
 
-def cache_dir(name: str) -> Path:
-    """Where a dataset that no folder is named for is kept: ``$XDG_CACHE_HOME`` or ``~/.cache``, then ``kd/NAME``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "kd" / name
-
-
 def fetch(name: str, folder: Path, part: str) -> Path:
     """The directory ``folder/part`` of torchvision's dataset class ``name``, downloaded where it is not there.
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kdcli.data.download import cache_dir, fetch
+from kdcli.data.download import fetch
 from kdcli.data.idx import read_idx
 from kdcli.data.types import Dataset, Split
+from kdcli.disk import cache_dir
 from kdcli.errors import DataError
 
 DIGITS = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
@@ -43,7 +44,7 @@ def fashion_mnist(root: str | None = None) -> Dataset:
     """
     if root is None and SYSTEM.is_dir():
         return read_folder("fashion_mnist", SYSTEM, CLOTHES)
-    folder = cache_dir("fashion_mnist") if root is None else Path(root)
+    folder = cache_dir() / "fashion_mnist" if root is None else Path(root)
     if not (folder / "train-images-idx3-ubyte.gz").exists():
         folder = fetch("FashionMNIST", folder, "FashionMNIST") / "raw"
     return read_folder("fashion_mnist", folder, CLOTHES)

@@ -19,11 +19,11 @@ import PIL
 import torch
 from torch import Tensor
 
-from kdcli.data.download import cache_dir, locked
+from kdcli.data.download import locked
 from kdcli.data.files import ImageFiles
 from kdcli.data.types import Split, as_bytes, begin_fingerprint, files_of
 from kdcli.data.workers import Decoded, chunk_size, decoded
-from kdcli.disk import read_bounded, write_atomic
+from kdcli.disk import cache_dir, read_bounded, write_atomic
 from kdcli.errors import KDError, MachineError
 from kdcli.json_io import parse_json
 
@@ -62,7 +62,7 @@ def survey(classes: tuple[str, ...], train: Split, test: Split) -> Survey:
     with ExitStack() as held:
         place = None
         with suppress(MachineError, OSError, RuntimeError):  # where nothing can be kept, every command looks again
-            folder = cache_dir("imagefolder")
+            folder = cache_dir() / "imagefolder"
             held.enter_context(locked(folder, key, "checking the same images"))
             place = folder / key
         found = None if place is None else _kept(place, splits)

@@ -150,10 +150,11 @@ class Checked(Result):
 
 
 class Examined(Output):
-    """``kd doctor --json``."""
+    """``kd doctor --json``; ``extras`` are optional: the ``fix`` of one says how to install what is missing of it."""
 
     healthy: bool
     checks: list[Checked]
+    extras: list[Checked]
 
 
 class ListedStudy(Result):

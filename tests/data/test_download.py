@@ -11,8 +11,9 @@ import pytest
 
 from kdcli.data import download
 from kdcli.data.cifar import cifar10, cifar100
-from kdcli.data.download import cache_dir, fetch_once
+from kdcli.data.download import fetch_once
 from kdcli.data.mnist import fashion_mnist
+from kdcli.disk import cache_dir
 from kdcli.errors import DataError, MachineError
 
 SCRIPT = """
@@ -95,10 +96,10 @@ def test_a_folder_that_cannot_be_made_is_a_machine_error(tmp_path: Path) -> None
 
 def test_the_cache_is_where_xdg_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_dir("cifar10") == tmp_path / "kd" / "cifar10"
+    assert cache_dir() == tmp_path / "kd"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache_dir("cifar10") == tmp_path / ".cache" / "kd" / "cifar10"
+    assert cache_dir() == tmp_path / ".cache" / "kd"
 
 
 @pytest.mark.parametrize(

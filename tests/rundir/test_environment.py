@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from kdcli.git import git_state
 from kdcli.rundir import describe_environment, environment
 
 
@@ -23,7 +24,7 @@ def as_in_a_new_process() -> Iterator[None]:
 
 def forget() -> None:
     environment._versions.cache_clear()
-    environment._git.cache_clear()
+    git_state.cache_clear()
 
 
 def test_versions_are_those_of_what_is_installed() -> None:
