@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import textwrap
 from collections.abc import Iterable
@@ -9,9 +10,11 @@ from collections.abc import Iterable
 from kdcli.commands import COMMANDS, Command
 from kdcli.commands.conf_files import NUMERIC_GROUPS, Scan, conf_dir, options, scan
 from kdcli.commands.flags import HYDRA, OWN, SHORT, SPECIAL, Flags
+from kdcli.commands.width import terminal_width
 from kdcli.errors import UsageError
 
-WIDTH = 110
+WIDEST = 110
+_TEXT_OF_ROW = re.compile(r" *\S+(?: \S+)* {2,}(?=\S)| *")
 FORMULA = """\
 total = (1 - alpha) * hard + alpha * soft
   hard    cross-entropy with the labels, at temperature 1
@@ -47,8 +50,12 @@ Keys
   output_dir=outputs
 """
 _SEARCHED = """\
-Values to search: key=a,b,c  key=interval(low,high)  key=int(interval(low,high))  key=range(start,stop,step)
-  key=tag(log,interval(low,high)) on a logarithmic scale; in quotes, for the shell
+Values to search; in quotes, for the shell
+  key=a,b,c                        one of these
+  key=interval(low,high)           a number between them
+  key=int(interval(low,high))      a whole number
+  key=range(start,stop,step)       one of start, start + step, ... below stop
+  key=tag(log,interval(low,high))  on a logarithmic scale
   keys: any of COMMAND's (kd COMMAND --help); those with one value are the same in all trials
 """
 _EXPORTED = (
@@ -70,7 +77,7 @@ def run(args: list[str], flags: Flags) -> int:
     if not topic:
         return show_overview(full=True)
     if topic == "exit-codes":
-        sys.stdout.write(EXIT_CODES)
+        sys.stdout.write(_fitted(EXIT_CODES))
         return 0
     if topic in COMMANDS:
         return show_command(COMMANDS[topic], [])
@@ -93,7 +100,7 @@ def show_overview(*, full: bool) -> int:
         parts += [_table("Flags", _flag_rows(OWN)), EXIT_CODES]
     parts.append("kd COMMAND --help explains one command.\n")
     stream = sys.stdout if full else sys.stderr
-    stream.write("\n".join(parts))
+    stream.write(_fitted("\n".join(parts)))
     return 0 if full else UsageError.exit_code
 
 
@@ -110,14 +117,28 @@ def show_command(command: Command, hydra_flags: list[str]) -> int:
     if command.name == "export":
         parts.append(_table("Keys and defaults", _EXPORTED))
     if command.name == "study":
-        parts.append(_wrapped("Studies", options("study")))
+        parts.append(f"Studies\n  {', '.join(options('study'))}\n")
     taken = HYDRA if command.composed else {name: HYDRA[name] for name in command.hydra_flags}
     parts += [text for name, text in (("runs", _RUNS), ("compare", _COMPARED)) if name == command.name]
     special = {name: SPECIAL[name] for name in command.flags}
     rows = _flag_rows({**special, **OWN, **taken})
     parts += [_table("Flags", rows), _FOOT]
-    sys.stdout.write("\n".join(parts))
+    sys.stdout.write(_fitted("\n".join(parts)))
     return 0
+
+
+def _fitted(text: str) -> str:
+    """The text as wide as the terminal; what is there to be pasted stays on one line."""
+    width = min(terminal_width(), WIDEST)
+    lines = (line if line.lstrip().startswith("kd ") else _broken(line, width) for line in text.splitlines())
+    return "\n".join(lines) + "\n"
+
+
+def _broken(line: str, width: int) -> str:
+    """A line in several, of which those of a row of a table begin where the text of the row does."""
+    row = _TEXT_OF_ROW.match(line)
+    indent = " " * min(row.end() if row else 0, width // 2)
+    return textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _examples(examples: Iterable[tuple[str, str]]) -> str:
@@ -155,9 +176,4 @@ def _group(group: str, default: str) -> str:
     names = [f"[{name}]" if name == default else name for name in options(group)]
     if group in NUMERIC_GROUPS:
         names.append("or any number")
-    lines = textwrap.wrap(", ".join(names), WIDTH - 15, break_on_hyphens=False)
-    return f"  {group:<13}" + f"\n{'':15}".join(lines) + "\n"
-
-
-def _wrapped(title: str, names: list[str]) -> str:
-    return f"{title}\n" + textwrap.indent(textwrap.fill(", ".join(names), WIDTH), "  ") + "\n"
+    return f"  {group:<13}{', '.join(names)}\n"

@@ -104,6 +104,23 @@ def test_help_topic_equals_help_flag(outcomes: dict[str, Any]) -> None:
     assert outcomes["help distill-student"] == outcomes["distill-student --help"]
 
 
+@pytest.mark.parametrize("line", ["--help", "help exit-codes", *HELPS])
+@pytest.mark.parametrize("columns", [50, 80])
+def test_help_is_as_wide_as_the_terminal_and_says_the_same(
+    kd: Callable[..., Any], outcomes: dict[str, Any], line: str, columns: int
+) -> None:
+    shown = kd(*line.split(), env={"COLUMNS": str(columns)}).out
+    assert shown.split() == outcomes[line].out.split()
+    for text in shown.splitlines():
+        assert len(text) <= columns or text.startswith(("kd ", "  kd ")), "what is to be pasted stays on its line"
+
+
+def test_the_second_line_of_a_row_begins_under_its_text(kd: Callable[..., Any]) -> None:
+    lines = kd("--help", env={"COLUMNS": "80"}).out.splitlines()
+    place = lines.index("  export             write a run as one file that needs no kd: ONNX, or a")
+    assert lines[place + 1] == f"{'':21}torch.export program"
+
+
 @pytest.mark.parametrize("line", REFUSED)
 def test_wrong_lines_are_refused_in_one_screen(outcomes: dict[str, Any], line: str) -> None:
     refused = outcomes[line]
