@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kdcli.commands.conf_files import NOT_COMPARED
 from kdcli.errors import CheckpointError, KDError, UsageError
 from kdcli.report.comparison import ComparedRun, Setting
 from kdcli.rundir import RunDir, list_runs, name_of, read_metrics, resolve_run
@@ -18,8 +19,6 @@ from kdcli.schema import convert
 from kdcli.schema.results import MetricsLine, Summary
 
 _INSIDE = ("baseline", "baselines", "members", CHECKPOINTS, "cohort", "cohorts")
-# Where a run lies and how it was carried out, and not what it is.
-_NOT_COMPARED = ("output_dir", "label", "sweep", "targets", "trust_code", "baseline")
 _SCHEDULES = ("temperature", "alpha")
 _DEPTH = 4
 
@@ -84,7 +83,7 @@ def read_run(run: RunDir, root: Path) -> ComparedRun:
     """
     summary = convert(Summary, run.summary(), error=CheckpointError, where=str(run.path / "summary.json"))
     inside = run.path.is_relative_to(root)
-    config = {key: value for key, value in run.config().items() if key not in _NOT_COMPARED}
+    config = {key: value for key, value in run.config().items() if key not in NOT_COMPARED}
     return ComparedRun(
         id=name_of(run.path, root) if inside else str(run.path),
         path=str(run.path),

@@ -11,19 +11,18 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from kdcli.commands import COMMANDS, Command
-from kdcli.commands.conf_files import conf_dir, keys_of, options, scan
-from kdcli.commands.flags import CHOICES, HYDRA, OWN, SHORT, Flags
+from kdcli.commands.conf_files import NOT_COMPARED, NUMERIC_GROUPS, conf_dir, keys_of, options, scan
+from kdcli.commands.flags import CHOICES, HYDRA, OWN, SHORT, WITH_VALUE, Flags
 from kdcli.commands.nearest import did_you_mean
 from kdcli.commands.run_entries import FILTERS, KINDS, ORDERS, STATUSES
 from kdcli.errors import UsageError
 
 _TRAININGS = ("train-teacher", "distill-student", "train-specialists")
 _RUN_KEYS = {"teacher": ("train-teacher", "import"), "run": (*_TRAININGS, "import")}
-_RESUMABLE = (*_TRAININGS, "sweeps", "search")
+_RESUMABLE = (*_TRAININGS, "sweeps", "search", "studies")
 _SEARCHABLE = ("train-teacher", "distill-student")
 _OUTPUTS = Path("outputs")
 _TAKE_RUNS = ("runs", "compare", "report", "verify")
-_ANY = (*_RESUMABLE, "studies")
 _MOST_RUNS = 50
 
 BASH = r"""# kd's tab completion for bash: eval "$(kd completion bash)"
@@ -36,7 +35,7 @@ _kd_complete() {
     while IFS= read -r answer; do
         COMPREPLY+=("${answer#"$prefix"}")
     done < <("$program" __complete "$line" 2>/dev/null)
-    if [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *[=./] ]]; then
+    if [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *[=./:] ]]; then
         compopt -o nospace 2>/dev/null
     fi
 }
@@ -46,8 +45,8 @@ ZSH = r"""# kd's tab completion for zsh, after compinit: eval "$(kd completion z
 _kd_complete() {
     local -a answers open closed
     answers=("${(@f)$(${~words[1]} __complete "${(pj: :)words[1,CURRENT-1]} ${PREFIX}" 2>/dev/null)}")
-    open=(${(M)answers:#*[=./]})
-    closed=(${answers:#*[=./]})
+    open=(${(M)answers:#*[=./:]})
+    closed=(${answers:#*[=./:]})
     (( ${#open} )) && compadd -Q -S '' -- $open
     (( ${#closed} )) && compadd -Q -- $closed
     (( ${#open} + ${#closed} )) || _files
@@ -81,7 +80,7 @@ def answer(args: list[str]) -> int:
     try:
         found = candidates(args[0] if args else "")
         sys.stdout.write("".join(f"{word}\n" for word in found))
-    except OSError:
+    except (OSError, ValueError):  # a file of the user's that is no text
         return 1
     return 0
 
@@ -89,18 +88,27 @@ def answer(args: list[str]) -> int:
 def candidates(line: str) -> list[str]:
     """The words that the last word of ``line`` can become, each whole; '' is a word after a final space."""
     *before, word = line.split() if line and not line[-1].isspace() else [*line.split(), ""]
-    given = [name for name in before[1:] if not name.startswith("-")]
+    given = _words(before)
     command = COMMANDS.get(given[0]) if given else None
     return [found for found in _possible(word, before, command) if found.startswith(word)]
 
 
+def _words(before: list[str]) -> list[str]:
+    """What stands behind kd, without flags and their values."""
+    return [
+        word
+        for last, word in zip(before, before[1:], strict=False)
+        if not word.startswith("-") and SHORT.get(last, last) not in WITH_VALUE
+    ]
+
+
 def _possible(word: str, before: list[str], command: Command | None) -> Iterable[str]:
     last = SHORT.get(before[-1], before[-1]) if before else ""
-    if last in CHOICES:
-        return CHOICES[last]
+    if last in CHOICES or last in WITH_VALUE:
+        return _flag_values(last, word)
     if word.startswith("--") and "=" in word:
-        name = word.partition("=")[0]
-        return [f"{name}={choice}" for choice in CHOICES.get(name, ())]
+        name, _, value = word.partition("=")
+        return [f"{name}={choice}" for choice in _flag_values(name, value)]
     if word.startswith("-"):
         return [
             *(command.flags if command else ()),
@@ -110,14 +118,44 @@ def _possible(word: str, before: list[str], command: Command | None) -> Iterable
     if command is None:
         return COMMANDS
     if command.composed:
-        return _settings(command, word, before)
+        return [*_first_word(command, word, before), *_settings(command, word, before)]
+    if command.name == "study":
+        return _study(before)
     if command.name == "search":
         return _search(word, before)
     if command.name in _TAKE_RUNS:
         return _named(command.name, word, before)
     if command.name == "data":
         return _settings(COMMANDS["distill-student"], word, before) if "show" in before else ["show"]
-    return _arguments(command.name)
+    return _arguments(command.name, _root(before))
+
+
+def _flag_values(flag: str, written: str) -> Iterable[str]:
+    """What the value of a flag can become: of --pivot two keys with a colon between."""
+    if flag != "--pivot":
+        return CHOICES.get(flag, ())
+    rows, colon, _ = written.partition(":")
+    apart = (*NUMERIC_GROUPS, *NOT_COMPARED)
+    keys = [key for key in keys_of("distill_student", {}) if key.partition(".")[0] not in apart]
+    return [f"{rows}:{key}" if colon else f"{key}:" for key in (*NUMERIC_GROUPS, *keys)]
+
+
+def _first_word(command: Command, word: str, before: list[str]) -> list[str]:
+    """The runs that a first word without ``=`` can name, where it stands for a key that takes them."""
+    key, (_, *given) = command.positional, _words(before)
+    taken = any("=" not in each or each.startswith(f"{key}=") for each in given)
+    return [] if key not in _RUN_KEYS or taken or "=" in word else _run_names(key, word, _root(before))
+
+
+def _study(before: list[str]) -> list[str]:
+    """The studies, or the parameters of the one that is named."""
+    names = [word for word in _words(before)[1:] if "=" not in word]
+    if not names:
+        return options("study")
+    own = conf_dir() / "study" / f"{names[0]}.yaml"
+    path = own if own.is_file() else Path(names[0])
+    keys = [key.path for key in scan(path).keys] if path.is_file() else []
+    return [*(f"{key.removeprefix('parameters.')}=" for key in keys if key.startswith("parameters.")), "output_dir="]
 
 
 def _named(command: str, word: str, before: list[str]) -> Iterable[str]:
@@ -125,7 +163,7 @@ def _named(command: str, word: str, before: list[str]) -> Iterable[str]:
     root = _root(before)
     key, equals, _ = word.partition("=")
     if command == "runs" and "restore" in before:
-        return [name for kind in (*_ANY, "evaluate") for name in _names(root / ".trash", kind)]
+        return [name for kind in (*_RESUMABLE, "evaluate") for name in _names(root / ".trash", kind)]
     if command == "runs" and "rm" not in before:
         own = ["rm", "restore"] if before[-1] == "runs" else []
         return (
@@ -133,7 +171,7 @@ def _named(command: str, word: str, before: list[str]) -> Iterable[str]:
         )
     if "/" in word:
         return _jobs(word, root)
-    return ["latest", *runs(_ANY, root)]
+    return ["latest", *runs(_RESUMABLE, root)]
 
 
 def _filter_values(key: str, word: str) -> list[str]:
@@ -157,7 +195,7 @@ def _root(before: list[str]) -> Path:
     return Path(given[-1] if given and given[-1] else _OUTPUTS)
 
 
-def _arguments(command: str) -> Iterable[str]:
+def _arguments(command: str, root: Path) -> Iterable[str]:
     """What may follow a command that takes no settings."""
     match command:
         case "doctor":
@@ -166,12 +204,10 @@ def _arguments(command: str) -> Iterable[str]:
             return [*COMMANDS, "exit-codes"]
         case "completion":
             return _SCRIPTS
-        case "study":
-            return options("study")
         case "resume":
-            return ["latest", *runs(_RESUMABLE)]
+            return ["latest", *runs(_RESUMABLE, root)]
         case "export":
-            return ["latest", *runs(_RUN_KEYS["run"]), "format=onnx", "format=torch", "int8=true", "file="]
+            return ["latest", *runs(_RUN_KEYS["run"], root), "format=onnx", "format=torch", "int8=true", "file="]
     return []
 
 
@@ -192,7 +228,13 @@ def _settings(command: Command, word: str, before: list[str]) -> list[str]:
     more = _config_dirs(before)
     if equals:
         start = f"{key}={value[: max(value.rfind(','), value.rfind('[')) + 1]}"
-        return [start + choice for choice in _values(key, more, word[len(start) :], _root(before))]
+        written, root = word[len(start) :], _root(before)
+        values = _run_names(key, written, root) if key in _RUN_KEYS else options(key, *more)
+        if not values:
+            from kdcli.commands.key_values import values_of
+
+            values = values_of(command.name, key)
+        return [start + choice for choice in values]
     chosen = dict(setting.split("=", 1) for setting in before if "=" in setting and not setting.startswith("-"))
     keys = [key for key in keys_of(command.config_name, chosen) if not key.endswith(".kind")]
     if "." in word:
@@ -203,10 +245,8 @@ def _settings(command: Command, word: str, before: list[str]) -> list[str]:
     return [*(f"{key}=" for key in plain), *(f"{name}." for name in inner)]
 
 
-def _values(key: str, more: list[Path], written: str, root: Path) -> list[str]:
-    if key in _RUN_KEYS:
-        return _jobs(written, root) if "/" in written else ["latest", *runs(_RUN_KEYS[key], root)]
-    return options(key, *more)
+def _run_names(key: str, written: str, root: Path) -> list[str]:
+    return _jobs(written, root) if "/" in written else ["latest", *runs(_RUN_KEYS[key], root)]
 
 
 def _config_dirs(words: list[str]) -> list[Path]:
@@ -222,12 +262,19 @@ def runs(kinds: Iterable[str], root: Path = _OUTPUTS) -> list[str]:
 
 
 def _names(root: Path, kind: str) -> list[str]:
-    """The runs of a kind; a study is called by its name and its directory."""
+    """The runs of a kind; a study is called by its name, which may be in two parts, and its directory."""
     if kind == "studies":
-        names = [path.parent.relative_to(root / kind) for path in sorted((root / kind).glob("*/*/run.json"))]
-        return [str(name) for name in names]
+        places = [study for path in sorted((root / kind).glob("*/*")) for study in _studies(path)]
+        return [str(study.relative_to(root / kind)) for study in places]
     try:
         with os.scandir(root / kind) as entries:
             return [entry.name for entry in entries if os.path.exists(Path(entry.path, "run.json"))]
     except OSError:
         return []
+
+
+def _studies(path: Path) -> list[Path]:
+    """The study in a directory, or those inside where that is the second part of their name."""
+    if (path / "run.json").exists():
+        return [path]
+    return [record.parent for record in sorted(path.glob("*/run.json"))]

@@ -9,6 +9,8 @@ from functools import cache
 from pathlib import Path
 
 NUMERIC_GROUPS = ("temperature", "alpha")
+# Where a run lies and how it was carried out, and not what it is.
+NOT_COMPARED = ("output_dir", "label", "sweep", "targets", "trust_code", "baseline")
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ CHOICES = {
     "--cfg": ("job", "hydra", "all"),
     "--info": ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
 }
-_WITH_VALUE = {"--progress", "--budget", "--schema", "--cfg", "--package", "--config-dir", "--config-name"}
+WITH_VALUE = {"--progress", "--budget", "--schema", "--cfg", "--package", "--config-dir", "--config-name"}
 _REFUSED = {
     "--experimental-rerun": ("it loads a pickle, which can run any code", "use kd resume RUN"),
     "--config-path": ("kd's own configuration is always needed", "add yours with --config-dir DIR"),
@@ -125,7 +125,7 @@ _REFUSED = {
     "--shell-completion": ("kd has its own", "use kd completion bash"),
 }
 CHOICES["--format"] = ("table", "md", "csv", "json", "latex")
-_WITH_VALUE |= {"--limit", "--last", "--pivot", "--format"}
+WITH_VALUE |= {"--limit", "--last", "--pivot", "--format"}
 
 
 def parse_line(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Line:
@@ -166,11 +166,11 @@ def _take_flag(line: Line, word: str, rest: list[str]) -> None:
         raise UsageError(f"{name} is not taken: {reason}", where=word, fix=instead)
     if name not in OWN and name not in HYDRA and name not in SPECIAL:
         raise _unknown(name)
-    if name in _WITH_VALUE and not equals:
+    if name in WITH_VALUE and not equals:
         value = _next_value(name, rest)
     elif name == "--info" and not equals:
         value = rest.pop(0) if rest and rest[0] in CHOICES["--info"] else "all"
-    elif name not in _WITH_VALUE and name != "--info" and equals:
+    elif name not in WITH_VALUE and name != "--info" and equals:
         raise UsageError(f"{name} takes no value, got {value!r}", where=word, fix=f"write {name} alone")
     _check_choice(name, value)
     if name in HYDRA or name in SPECIAL:

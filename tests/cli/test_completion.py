@@ -11,11 +11,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import pytest
+from pydantic import BaseModel
 
-from kdcli.commands.completion import candidates
+from kdcli.commands.completion import answer, candidates
+from kdcli.commands.conf_files import options
+from kdcli.commands.key_values import values_of
+from kdcli.commands.study import find_study, read_study
+from kdcli.schema import COMMANDS
 
 pytestmark = pytest.mark.xdist_group("completion")
 
@@ -69,6 +74,24 @@ def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("kd compare --format ", ["table", "md", "csv", "json", "latex"]),
         ("kd compare --pi", ["--pivot"]),
         ("kd verify --pi", []),
+        ("kd compare --pivot temp", ["temperature:"]),
+        ("kd compare --pivot temperature:al", ["temperature:alpha"]),
+        ("kd compare --pivot=model.hi", ["--pivot=model.hidden:"]),
+        ("kd compare --pivot targ", []),
+        ("kd distill-student select=", ["select=best", "select=last"]),
+        ("kd distill-student -m select=best,", ["select=best,best", "select=best,last"]),
+        ("kd distill-student baseline=t", ["baseline=true"]),
+        ("kd distill-student targets.dtype=", ["targets.dtype=float32", "targets.dtype=float16"]),
+        ("kd train-teacher members_data=b", ["members_data=bootstrap"]),
+        ("kd train-teacher precision=", ["precision=float32", "precision=bf16"]),
+        ("kd train-teacher device=", ["device=auto", "device=cpu", "device=mps", "device=cuda"]),
+        ("kd train-teacher dataset.views=s", ["dataset.views=shift"]),
+        ("kd train-teacher epochs=", []),
+        ("kd import mean=", ["mean=measured"]),
+        ("kd study quick", ["quickstart"]),
+        ("kd study quickstart ", ["seeds=", "fraction=", "output_dir="]),
+        ("kd study hinton2015/mnist seeds=1 te", ["teacher_epochs=", "temperature="]),
+        ("kd --progress none ev", ["evaluate"]),
         ("kd doctor o", ["output_dir="]),
         ("kd re", ["report", "resume"]),
         ("kd train-teacher teach", []),
@@ -94,6 +117,10 @@ def test_runs_follow_teacher_and_run_newest_first() -> None:
     assert candidates("kd distill-student teacher=") == [f"teacher={name}" for name in ["latest", *teachers]]
     assert candidates("kd evaluate run=") == [f"run={name}" for name in ["latest", *trainings]]
     assert candidates("kd evaluate run=[latest,20260104") == ["run=[latest,20260104_120000-cccc"]
+    assert candidates("kd evaluate ")[:4] == ["latest", *trainings]
+    assert candidates("kd evaluate 20260104") == ["20260104_120000-cccc"]
+    assert candidates("kd evaluate latest 2026") == candidates("kd evaluate run=latest 2026") == []
+    assert candidates("kd import 2026") == candidates("kd compare --last ") == candidates("kd compare --pivot 2") == []
     assert candidates("kd resume ") == ["latest", "20260105_120000-dddd", *trainings]
     for command in ("compare", "report", "verify", "runs rm"):
         assert candidates(f"kd {command} 20260105") == ["20260105_120000-dddd"]
@@ -109,19 +136,61 @@ def test_jobs_follow_their_sweep_and_a_slash_and_runs_are_those_of_the_output_di
     assert candidates("kd evaluate run=20260105_120000-dddd/01") == [f"run={jobs[1]}"]
     (outputs / "outputs").rename(outputs / "elsewhere")
     assert candidates("kd report 2026") == []
-    assert candidates("kd report output_dir=elsewhere 20260104") == ["20260104_120000-cccc"]
+    for command in ("report", "resume", "export", "evaluate"):
+        assert candidates(f"kd {command} output_dir=elsewhere 20260104") == ["20260104_120000-cccc"]
 
 
 def test_a_study_is_completed_by_its_name_and_directory_and_the_trash_by_what_is_in_it(outputs: Path) -> None:
-    for name in ("studies/quickstart/full-abcd", ".trash/train-teacher/20250101_120000-gone"):
+    for name in (
+        "studies/quickstart/full-abcd",
+        "studies/hinton2015/mnist/full-1234",
+        ".trash/train-teacher/20250101_120000-gone",
+    ):
         (outputs / "outputs" / name).mkdir(parents=True)
         (outputs / "outputs" / name / "run.json").touch()
-    assert candidates("kd report quick") == ["quickstart/full-abcd"]
+    inside = outputs / "outputs" / "studies" / "quickstart" / "full-abcd" / "teacher"
+    inside.mkdir()
+    (inside / "run.json").touch()
+    for command in ("report", "verify", "resume"):
+        assert candidates(f"kd {command} quick") == ["quickstart/full-abcd"]
+        assert candidates(f"kd {command} hint") == ["hinton2015/mnist/full-1234"]
+        assert candidates(f"kd {command} hinton2015/mnist/") == ["hinton2015/mnist/full-1234"]
     assert candidates("kd runs restore ") == ["20250101_120000-gone"]
+
+
+@pytest.mark.parametrize("name", options("study"))
+def test_the_parameters_of_a_study_are_all_offered(name: str) -> None:
+    parameters = read_study(find_study(name)).parameters
+    assert candidates(f"kd study {name} ") == [*(f"{key}=" for key in parameters), "output_dir="]
+
+
+def test_a_study_of_ones_own_is_read_and_one_that_is_no_text_is_left_alone(outputs: Path) -> None:
+    (outputs / "mine.yaml").write_text("title: a\nparameters:\n  width: 3 # of the student\nruns: {}\n")
+    assert candidates("kd study mine.yaml w") == ["width="]
+    (outputs / "other.yaml").write_bytes(b"\xff")
+    assert answer(["kd study other.yaml w"]) == 1
+
+
+@pytest.mark.parametrize("command", ["train-teacher", "distill-student", "train-specialists", "evaluate", "import"])
+def test_a_key_has_the_values_that_the_schema_allows(command: str) -> None:
+    for key, wanted in _few(COMMANDS[command]):
+        assert values_of(command, key) == wanted, key
+
+
+def _few(section: type[BaseModel]) -> Iterator[tuple[str, list[str]]]:
+    """The keys of a section, and of those in it, that take names alone, or true and false."""
+    for key, field in section.model_fields.items():
+        if field.annotation is bool:
+            yield key, ["true", "false"]
+        elif get_origin(field.annotation) is Literal:
+            yield key, [str(value) for value in get_args(field.annotation)]
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from ((f"{key}.{inner}", values) for inner, values in _few(field.annotation))
 
 
 def test_the_answer_needs_only_the_standard_library(kd: Callable[..., Any], kd_lines: Callable[..., list[Any]]) -> None:
     lines = ["kd distill-student model=mlp_30", "kd runs status=", "kd compare ", "kd report x/"]
+    lines += ["kd train-teacher dataset.views=", "kd compare --pivot ", "kd study quickstart "]
     outcomes = kd_lines([["__complete", line] for line in lines])
     assert {(outcome.code, outcome.imported) for outcome in outcomes} == {(0, ())}
     assert outcomes[0].out.splitlines() == ["model=mlp_30", "model=mlp_300"]
@@ -154,6 +223,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
         ("kd distill-student model=resnet11", ["resnet110"]),
         ("kd distill-student -m temperature=1,cos", ["1,cosine"]),
         ("kd distill-student --progress=pl", ["plain"]),
+        ("kd compare --pivot temperature:al", ["alpha"]),
     ],
 )
 def test_bash_completes_what_stands_behind_the_equals_sign(
@@ -239,3 +309,11 @@ def test_tab_completes_a_filter_and_a_run_in_a_terminal(shell: _Shell, tmp_path:
 def test_tab_completes_an_option_in_a_terminal(shell: _Shell) -> None:
     shell.type("kd distill-student model=resnet11\t")
     assert "model=resnet110" in shell.wait_for("model=resnet110")
+
+
+def test_tab_leaves_room_for_the_second_key_of_a_pivot(shell: _Shell) -> None:
+    shell.type("kd compare --pivot temp\t")
+    assert "temperature:" in shell.wait_for("temperature:")
+    shell.type("al\t\x01echo the''re \x05\n")  # ^A and ^E: the ends of the line
+    wanted = "there kd compare --pivot temperature:alpha"
+    assert wanted in shell.wait_for(wanted)
