@@ -35,16 +35,17 @@ def read_bounded(path: Path, max_bytes: int, *, error: type[KDError], follow: bo
     """
     # Without O_NONBLOCK, opening a named pipe would wait for ever.
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
+    fix = "name a file that is there and can be read" if follow else None
     try:
         with open(os.open(path, flags), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise error(f"{path.name!r} is not a regular file", where=str(path))
+                raise error(f"{path.name!r} is not a regular file", where=str(path), fix=fix)
             if status.st_size > max_bytes:
-                raise error(f"{path.name!r} has {status.st_size:,} bytes, over {max_bytes:,}", where=str(path))
+                raise error(f"{path.name!r} has {status.st_size:,} bytes, over {max_bytes:,}", where=str(path), fix=fix)
             return file.read(status.st_size)
     except (OSError, ValueError, MemoryError) as problem:
-        raise error(f"{path.name!r} {_reason(problem)}", where=str(path)) from problem
+        raise error(f"{path.name!r} {_reason(problem)}", where=str(path), fix=fix) from problem
 
 
 def _reason(problem: Exception) -> str:

@@ -20,16 +20,17 @@ class KDError(Exception):
     Args:
         what: What is wrong, with the value that was found.
         where: The configuration key or the path concerned.
-        fix: What the user can do about it.
+        fix: What the user can do about it; left out, what usually helps against errors of this kind, if anything does.
     """
 
     exit_code = 1
+    usual_fix: str | None = None
 
     def __init__(self, what: str, *, where: str | None = None, fix: str | None = None) -> None:
         super().__init__(what)
         self.what = what
         self.where = where
-        self.fix = fix
+        self.fix = self.usual_fix if fix is None else fix
 
     def __reduce__(self) -> tuple[object, ...]:
         """Rebuild by keyword, so that an error crosses the process boundary of a launcher whole."""
@@ -56,6 +57,7 @@ class CheckpointError(KDError):
     """A checkpoint, or the record of a run, that is damaged, hostile or does not fit."""
 
     exit_code = 4
+    usual_fix = "kd verify RUN says what is damaged: restore that from a copy, or run it again"
 
 
 class DivergedError(KDError):

@@ -83,7 +83,8 @@ def check_plain(value: object, *, error: type[KDError], file: Path | None = None
         file: Where it was read.
     """
     for key, what in _faults(value, key="", depth=0):
-        raise error(what, where=key[:200] if file is None else f"{file}: {key[:200]}")
+        where = key[:200] if file is None else f"{file}: {key[:200]}"
+        raise error(what, where=where, fix="write the value itself, in plain text, numbers and lists")
 
 
 def _faults(value: object, key: str, depth: int) -> Iterator[tuple[str, str]]:

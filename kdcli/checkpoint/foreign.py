@@ -42,10 +42,17 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
             _check_archive(data, where)
             return _tensors(_load(data, where), where)
         if data[8:9] == b"{":  # behind the length of a safetensors header, which may be anything
-            return _tensors(parse_tensors(data, where), where)
+            return _tensors(_parsed(data, where), where)
         if data[:1] == b"\x80":
             return _tensors(_load(data, where), where)
     raise _refused("neither a .pt file of torch.save nor a safetensors file", where)
+
+
+def _parsed(data: bytes, where: str) -> dict[str, Tensor]:
+    try:
+        return parse_tensors(data, where)
+    except CheckpointError as problem:
+        raise _refused(problem.what, where) from problem
 
 
 def _check_archive(data: bytes, where: str) -> None:

@@ -110,4 +110,4 @@ def has_commits(store: Path) -> bool:
 def refuse_link(store: Path) -> None:
     """A store behind a symbolic link could be anybody's directory: nothing is read, written or deleted there."""
     if os.path.islink(store):
-        raise CheckpointError("a symbolic link where checkpoints are kept", where=str(store))
+        raise CheckpointError("a symbolic link where checkpoints are kept", where=str(store), fix="remove it")

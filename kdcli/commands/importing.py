@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from kdcli.commands.flags import Flags
 from kdcli.commands.manner import make_manner
-from kdcli.errors import CheckpointError
+from kdcli.errors import CheckpointError, UsageError
 from kdcli.json_io import encode_json
 from kdcli.rundir import RunDir
 from kdcli.schema import Import, convert
@@ -15,7 +16,14 @@ from kdcli.schema.results import Summary
 
 
 def run(config: Import, overrides: Sequence[str], flags: Flags) -> int:
-    """Make a RUN of foreign weights, and measure it."""
+    """Make a RUN of foreign weights, and measure it.
+
+    Raises:
+        UsageError: There is no such file.
+    """
+    if not Path(config.file).is_file():
+        fix = "give the path of a .pt, .pth or .safetensors file"
+        raise UsageError(f"there is no file {config.file!r}", where="file", fix=fix)
     manner = make_manner(overrides, flags)
     from kdcli.program.importing import import_weights, plan_import
 

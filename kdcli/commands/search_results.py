@@ -45,7 +45,8 @@ def conclude(
         SweepError: Some trials did not finish.
     """
     if not trials:
-        raise UsageError("no values of these keys are allowed together", where=", ".join(space.dimensions))
+        fix = "try one set of values without a search: with --dry-run, it says what is not allowed"
+        raise UsageError("no values of these keys are allowed together", where=", ".join(space.dimensions), fix=fix)
     ranked = ranking(trials, file.search.objective)
     content = _content(home, file, space, trials, next(iter(ranked), None), importance)
     write_json_atomic(home.path / "summary.json", content)

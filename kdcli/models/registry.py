@@ -50,7 +50,8 @@ def build_model(name: str, input_shape: Shape, classes: int, options: Options, *
         try:
             return _BUILDERS[name](input_shape, classes, options)
         except ValueError as error:
-            raise UsageError(f"model={name}: {error}", where="model") from error
+            fix = "correct the keys of model; 'kd COMMAND --cfg job --package model' prints them"
+            raise UsageError(f"model={name}: {error}", where="model", fix=fix) from error
 
 
 def _mlp(input_shape: Shape, classes: int, options: Options) -> nn.Module:
@@ -97,7 +98,8 @@ def _custom(input_shape: Shape, classes: int, options: Options) -> nn.Module:
             fix="it is called with input_shape, classes and the other keys of model as keyword arguments",
         ) from error
     if not isinstance(net, nn.Module):
-        raise UsageError(f"{target} returned {type(net).__name__}, not a torch.nn.Module", where="model.target")
+        what = f"{target} returned {type(net).__name__}, not a torch.nn.Module"
+        raise UsageError(what, where="model.target", fix="let it return the network")
     _try_one_example(target, net, input_shape, classes)
     return net
 
@@ -147,6 +149,8 @@ def _try_one_example(name: str, net: nn.Module, input_shape: Shape, classes: int
     if not isinstance(logits, Tensor) or logits.shape != (1, classes):
         got = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
         raise UsageError(
-            f"{name} must return logits of shape (1, {classes}) for one example, but returned {got}", where="model"
+            f"{name} must return logits of shape (1, {classes}) for one example, but returned {got}",
+            where="model",
+            fix="choose another model, or let yours return one logit a class",
         )
     net.train()

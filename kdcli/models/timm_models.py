@@ -45,7 +45,8 @@ def build_timm(name: str, classes: int, *, pretrained: bool, in_channels: int) -
             net: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=classes, in_chans=in_channels)
     except Exception as error:
         if not pretrained:
-            raise UsageError(f"timm cannot build {name}: {first_line(error)}", where=WHERE) from error
+            fix = "choose another of timm's networks, or resize the data"
+            raise UsageError(f"timm cannot build {name}: {first_line(error)}", where=WHERE, fix=fix) from error
         raise MachineError(
             f"the pretrained weights of {name} cannot be had: {first_line(error)}",
             where="model.pretrained",

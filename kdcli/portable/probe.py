@@ -12,7 +12,7 @@ import sys
 from kdcli.errors import CheckpointError
 from kdcli.memory import limited_memory
 from kdcli.portable.session import Session
-from kdcli.portable.structure import card_of, parse_model
+from kdcli.portable.structure import FIX, card_of, parse_model
 
 SECONDS = 60.0
 SPARE = 3 * 2**29
@@ -36,11 +36,10 @@ def probe(data: bytes, where: str, seconds: float = SECONDS) -> None:
     try:
         done = subprocess.run(command, input=data, capture_output=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired as problem:
-        raise CheckpointError(f"it took more than {seconds:g} s to answer once", where=where) from problem
+        raise CheckpointError(f"it took more than {seconds:g} s to answer once", where=where, fix=FIX) from problem
     if done.returncode != 0:
         said = done.stdout.decode("utf-8", "replace").strip()[:_SHOWN]
-        fix = "use a file that kd export wrote, whole"
-        raise CheckpointError(said or "it crashes ONNX Runtime, or takes too much memory", where=where, fix=fix)
+        raise CheckpointError(said or "it crashes ONNX Runtime, or takes too much memory", where=where, fix=FIX)
 
 
 def allowance(size: int) -> int:

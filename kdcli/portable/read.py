@@ -15,7 +15,7 @@ from kdcli.extras import need
 from kdcli.memory import limited_memory
 from kdcli.portable.probe import allowance, probe
 from kdcli.portable.session import Session
-from kdcli.portable.structure import card_of, parse_model
+from kdcli.portable.structure import FIX, card_of, parse_model
 from kdcli.schema.portable import PortableCard
 
 MAX_BYTES = 2**31 - 1
@@ -48,9 +48,10 @@ def run_session(session: Session, raw: Tensor, classes: int, where: str) -> Tens
     try:
         answer = session(raw.cpu().numpy())
     except Exception as problem:  # of ONNX Runtime's own types
-        raise CheckpointError(f"ONNX Runtime failed: {ascii(str(problem))[:300]}", where=where) from problem
+        raise CheckpointError(f"ONNX Runtime failed: {ascii(str(problem))[:300]}", where=where, fix=FIX) from problem
     if answer.shape != (len(raw), classes) or answer.dtype != np.float32:
-        raise CheckpointError(f"its answers have shape {answer.shape}, not {(len(raw), classes)}", where=where)
+        what = f"its answers have shape {answer.shape}, not {(len(raw), classes)}"
+        raise CheckpointError(what, where=where, fix=FIX)
     return torch.from_numpy(answer)
 
 

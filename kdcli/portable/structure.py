@@ -13,7 +13,7 @@ from kdcli.schema.portable import PortableCard
 CARD = "kd"
 MAX_CARD = 8 * 2**20
 MAX_MESSAGES = 2_000_000
-_FIX = "use a file that kd export wrote, whole"
+FIX = "use a file that kd export wrote, whole"
 
 
 def parse_model(data: bytes, where: str) -> Any:
@@ -93,4 +93,4 @@ def _listed(shape: list[int]) -> str:
 
 
 def _refused(what: str, where: str) -> CheckpointError:
-    return CheckpointError(what, where=where, fix=_FIX)
+    return CheckpointError(what, where=where, fix=FIX)

@@ -92,7 +92,7 @@ def export(plan: Plan) -> tuple[Path, ExportFile]:
     data, answer = _made(plan, program, card)
     check = _check(plan, answer, float_file=card.precision == "float32")
     if plan.target.parent.is_symlink() and plan.wish.file is None:
-        raise CheckpointError("a symbolic link where exports are kept", where=str(plan.target.parent))
+        raise CheckpointError("a symbolic link where exports are kept", where=str(plan.target.parent), fix="remove it")
     make_directory(plan.target.parent)
     remove_leftovers(plan.target.parent)
     write_atomic(plan.target, data)

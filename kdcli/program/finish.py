@@ -103,7 +103,8 @@ def measured(outcome: Outcome, data: Data, teacher_log_probs: Tensor | None) -> 
     """
     assert outcome.test_logits is not None
     if not bool(outcome.test_logits.isfinite().all()):
-        raise DivergedError("the network's answers on the test set are not finite", where=str(outcome.slot.run.path))
+        what, where = "the network's answers on the test set are not finite", str(outcome.slot.run.path)
+        raise DivergedError(what, where=where, fix="train it again with a lower optimizer.lr")
     scope = scope_of(outcome.slot.config, data.num_classes)
     judge = measure if scope is None else scope.measure
     return as_result(judge(outcome.test_logits, data.test_labels, teacher_log_probs))

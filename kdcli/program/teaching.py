@@ -71,7 +71,8 @@ def recorded_run(path: str, beside: RunDir) -> RunDir:
     for folder in (Path(), *beside.path.resolve().parents):
         if (folder / path / "run.json").exists():
             return RunDir.open(folder / path)
-    raise UsageError(f"{path} is not there any more", where=f"{beside.path}/config.yaml: teacher")
+    where = f"{beside.path}/config.yaml: teacher"
+    raise UsageError(f"{path} is not there any more", where=where, fix="bring it back, or start again with another")
 
 
 def selection(run: RunDir) -> str:

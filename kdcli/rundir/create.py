@@ -80,7 +80,7 @@ def create_child(parent: RunDir, name: str, *, command: str, **contents: Unpack[
         raise ValueError(f"{name!r} cannot name a run inside another")
     folder = (parent.path / name).parent
     if os.path.islink(folder):
-        raise CheckpointError("a symbolic link where runs are kept", where=str(folder))
+        raise CheckpointError("a symbolic link where runs are kept", where=str(folder), fix="remove it")
     return create_at(parent.path / name, id=f"{parent.record.id}/{name}", command=command, **contents)
 
 

@@ -32,7 +32,7 @@ class RunLock:
         """Take the lock, and remove what processes that died here left behind."""
         file = self.path / ".lock"
         if os.path.islink(file):
-            raise CheckpointError("a symbolic link where the lock is kept", where=str(file))
+            raise CheckpointError("a symbolic link where the lock is kept", where=str(file), fix="remove it")
         with translated(file):
             descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
             try:

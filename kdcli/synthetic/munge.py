@@ -147,4 +147,5 @@ def _check(inputs: Tensor, cases: int, p: float, s: float) -> None:
     if cases < 1 or not 0 <= p <= 1 or not s > 0:
         raise ValueError(f"cases must be positive, p lie in [0, 1] and s be greater than 0: got {cases}, {p} and {s}")
     if len(inputs) < 2:
-        raise DataError("MUNGE needs a neighbour, and the training part has one example", where="transfer")
+        what = "MUNGE needs a neighbour, and the training part has one example"
+        raise DataError(what, where="transfer", fix="raise transfer.fraction, or choose another transfer")

@@ -69,7 +69,8 @@ def fit(rows: Tensor, columns: Columns, seed: int) -> Mixture:
         DataError: There is one row only.
     """
     if len(rows) < 2:
-        raise DataError("NBE estimates a distribution, and the training part has one example", where="transfer")
+        what = "NBE estimates a distribution, and the training part has one example"
+        raise DataError(what, where="transfer", fix="raise transfer.fraction, or choose another transfer")
     order = torch.randperm(len(rows), generator=generator(_FIT, seed))
     held_out, train = rows[order].tensor_split([max(1, round(_HELD_OUT * len(rows)))])
     best = single(columns, train)

@@ -49,6 +49,17 @@ def test_a_dry_run_says_what_would_be_measured_and_writes_nothing(
     assert not outputs.exists()
 
 
+def test_of_a_damaged_run_it_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for content in ("{}", '{"schema": 1}', ""):
+        (tmp_path / "run.json").write_text(content)
+        assert main(["evaluate", f"run={tmp_path}"]) == 4
+        assert "   do: " in capsys.readouterr().err
+    (tmp_path / "run.json").unlink()
+    (tmp_path / "run.json").mkdir()
+    assert main(["evaluate", f"run={tmp_path}"]) == 4
+    assert "   do: kd verify RUN says what is damaged" in capsys.readouterr().err
+
+
 def test_a_run_that_is_not_there_is_refused_before_torch_is_imported(tmp_path: Path) -> None:
     code = (
         "import sys; from kdcli.__main__ import main; "

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from kdcli import errors
 
 pytestmark = pytest.mark.xdist_group("refusals")
 
@@ -46,6 +50,7 @@ REFUSED: dict[str, tuple[str, ...]] = {
     STUDENT + "=3": ("'=3' sets nothing",),
     "evaluate one two": ("'two' is one too many beside 'one'", "run=[RUN,RUN]"),
     "import one.pt two.pt model=lenet mean=0 std=1": ("'two.pt' is one too many",),
+    "import nosuch.pt model=lenet mean=0 std=1": ("there is no file 'nosuch.pt'", "do: ", ".safetensors"),
     STUDENT + "epochs=${seed} seed=${epochs}": ("cannot be resolved", "back to itself"),
     STUDENT + "transfer.only=[${nope}]": ("transfer.only[0] cannot be resolved",),
     STUDENT + "epochs=${oc.env:KD_NO_SUCH_VARIABLE}": ("KD_NO_SUCH_VARIABLE",),
@@ -105,3 +110,16 @@ def test_an_error_is_the_same_in_a_process_of_its_own(kd: Callable[..., Any], ou
     line = STUDENT + "alpha=1.5"
     alone = kd(*line.split(), "--json")
     assert (alone.code, alone.out, alone.err) == (2, "", outcomes[line].err)
+
+
+def test_every_error_in_the_code_says_what_to_do() -> None:
+    kinds = {name for name, kind in vars(errors).items() if getattr(kind, "usual_fix", "") is None}
+    assert {"UsageError", "DataError", "MachineError", "DivergedError"} <= kinds
+    silent = [
+        f"{path}:{node.lineno}"
+        for path in Path(errors.__file__).parent.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in kinds
+        if not any(keyword.arg == "fix" for keyword in node.keywords)
+    ]
+    assert silent == []

@@ -101,6 +101,15 @@ def test_what_does_not_fit_is_refused_and_leaves_nothing(
     assert not (tmp_path / "outputs").exists()
 
 
+@pytest.mark.parametrize("content", [b"nothing", b"\x10" + bytes(7) + b"{not a header", b"PK\x03\x04 no archive"])
+def test_a_file_that_holds_no_weights_is_refused_with_what_to_do(
+    tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "t.pt").write_bytes(content)
+    assert main(["import", str(tmp_path / "t.pt"), *MLP, "mean=0", "std=1"]) == 4
+    assert "   do: save it again with torch.save" in capsys.readouterr().err
+
+
 def test_a_file_name_may_be_anything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     name = "a b, 'c' \"d\" [e].pt"
     (tmp_path / name).write_bytes(b"nothing")
