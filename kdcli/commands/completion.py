@@ -110,13 +110,17 @@ def _possible(word: str, before: list[str], command: Command | None) -> Iterable
         name, _, value = word.partition("=")
         return [f"{name}={choice}" for choice in _flag_values(name, value)]
     if word.startswith("-"):
-        return [
-            *(command.flags if command else ()),
-            *OWN,
-            *(HYDRA if command is None or command.composed else command.hydra_flags),
-        ]
+        return _flags(command)
+    return COMMANDS if command is None else _arguments(command, word, before)
+
+
+def _flags(command: Command | None) -> Iterable[str]:
     if command is None:
-        return COMMANDS
+        return [*OWN, *HYDRA]
+    return [*command.flags, *OWN, *(HYDRA if command.composed else command.hydra_flags)]
+
+
+def _arguments(command: Command, word: str, before: list[str]) -> Iterable[str]:
     if command.composed:
         return [*_first_word(command, word, before), *_settings(command, word, before)]
     if command.name == "study":
@@ -127,7 +131,7 @@ def _possible(word: str, before: list[str], command: Command | None) -> Iterable
         return _named(command.name, word, before)
     if command.name == "data":
         return _settings(COMMANDS["distill-student"], word, before) if "show" in before else ["show"]
-    return _arguments(command.name, _root(before))
+    return _of_few(command.name, _root(before))
 
 
 def _flag_values(flag: str, written: str) -> Iterable[str]:
@@ -195,7 +199,7 @@ def _root(before: list[str]) -> Path:
     return Path(given[-1] if given and given[-1] else _OUTPUTS)
 
 
-def _arguments(command: str, root: Path) -> Iterable[str]:
+def _of_few(command: str, root: Path) -> Iterable[str]:
     """What may follow a command that takes no settings."""
     match command:
         case "doctor":

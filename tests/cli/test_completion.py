@@ -11,16 +11,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 import pytest
-from pydantic import BaseModel
 
 from kdcli.commands.completion import answer, candidates
 from kdcli.commands.conf_files import options
-from kdcli.commands.key_values import values_of
 from kdcli.commands.study import find_study, read_study
-from kdcli.schema import COMMANDS
 
 pytestmark = pytest.mark.xdist_group("completion")
 
@@ -169,23 +166,6 @@ def test_a_study_of_ones_own_is_read_and_one_that_is_no_text_is_left_alone(outpu
     assert candidates("kd study mine.yaml w") == ["width="]
     (outputs / "other.yaml").write_bytes(b"\xff")
     assert answer(["kd study other.yaml w"]) == 1
-
-
-@pytest.mark.parametrize("command", ["train-teacher", "distill-student", "train-specialists", "evaluate", "import"])
-def test_a_key_has_the_values_that_the_schema_allows(command: str) -> None:
-    for key, wanted in _few(COMMANDS[command]):
-        assert values_of(command, key) == wanted, key
-
-
-def _few(section: type[BaseModel]) -> Iterator[tuple[str, list[str]]]:
-    """The keys of a section, and of those in it, that take names alone, or true and false."""
-    for key, field in section.model_fields.items():
-        if field.annotation is bool:
-            yield key, ["true", "false"]
-        elif get_origin(field.annotation) is Literal:
-            yield key, [str(value) for value in get_args(field.annotation)]
-        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from ((f"{key}.{inner}", values) for inner, values in _few(field.annotation))
 
 
 def test_the_answer_needs_only_the_standard_library(kd: Callable[..., Any], kd_lines: Callable[..., list[Any]]) -> None:
