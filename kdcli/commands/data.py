@@ -52,14 +52,15 @@ class _ShowTask(Task):
 
         typed = convert(DistillStudent, plain_data(config))
         samples = look(typed)
-        drawn = _draw(samples, Path(typed.output_dir) / "data") if samples.images is not None else None
+        stem = Path(typed.output_dir) / "data" / f"{samples.dataset}-{samples.view}"
+        drawn = _draw(samples, stem) if samples.images is not None and not self.flags.dry_run else None
         if self.flags.json:
             sys.stdout.write(encode_json(_content(samples, drawn)).decode())
         else:
-            self._print(samples, drawn)
+            self._print(samples, f"would write {stem}.png" if drawn is None else f"see   {drawn}")
         return 0
 
-    def _print(self, samples: Samples, drawn: Path | None) -> None:
+    def _print(self, samples: Samples, picture: str) -> None:
         from kdcli.report.samples import counts_table, ranges_table, terminal_images
         from kdcli.report.text import encodable
 
@@ -71,8 +72,8 @@ class _ShowTask(Task):
         if samples.columns:
             blocks.append(ranges_table(samples.columns, width=width))
         blocks.append(counts_table(samples.classes, samples.counts, width=width))
-        if drawn is not None:
-            blocks.append(f"see   {drawn}")
+        if samples.images is not None:
+            blocks.append(picture)
         sys.stdout.write(encodable("\n\n".join(blocks) + "\n", sys.stdout.encoding))
 
 
@@ -80,13 +81,12 @@ def _names(samples: Samples) -> Sequence[str]:
     return [samples.classes[number] for number in samples.labels.tolist()]
 
 
-def _draw(samples: Samples, folder: Path) -> Path:
+def _draw(samples: Samples, stem: Path) -> Path:
     from kdcli.report.samples import sample_figure
 
     assert samples.images is not None
-    stem = folder / f"{samples.dataset}-{samples.view}"
     drawing = sample_figure(samples.images[:_SHOWN], _names(samples)[:_SHOWN], stem)
-    remove_leftovers(folder)
+    remove_leftovers(stem.parent)
     return drawing.png
 
 

@@ -40,6 +40,14 @@ def test_images_go_into_a_picture_and_classes_are_counted(capsys: pytest.Capture
         assert "3" not in [row[1] for row in csv.reader(file)]
 
 
+def test_a_dry_run_shows_the_same_and_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    out = shown(capsys, "--dry-run")
+    assert "mnist, views: none" in out
+    assert out.endswith("\n\nwould write outputs/data/mnist-none.png\n")
+    assert json.loads(shown(capsys, "--dry-run", "--json"))["figure"] is None
+    assert list(Path().iterdir()) == []
+
+
 def test_the_images_are_the_ones_that_the_first_epoch_brings(configure: object) -> None:
     from kdcli.data import load
     from kdcli.data.order import epoch_order
