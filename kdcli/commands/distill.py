@@ -23,7 +23,7 @@ def run(config: DistillStudent, overrides: Sequence[str], flags: Flags) -> int:
     from kdcli.program.student import distill_student
 
     if flags.dry_run:
-        return show_plan(rehearse_student(config, teachers, manner).text(), flags)
+        return show_plan(rehearse_student(config, teachers, manner).text())
     return end_training(distill_student(config, teachers, manner), flags)
 
 

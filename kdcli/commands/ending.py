@@ -51,7 +51,7 @@ def _check_baseline(run: RunDir) -> None:
         )
 
 
-def show_plan(text: str, flags: Flags) -> int:
-    """Print what a dry run found; stdout is left to JSON where that is asked for."""
-    (sys.stderr if flags.json else sys.stdout).write(text)
+def show_plan(text: str) -> int:
+    """Print what a dry run found."""
+    sys.stdout.write(text)
     return 0

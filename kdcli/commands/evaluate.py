@@ -37,7 +37,7 @@ def run(config: Evaluate, overrides: Sequence[str], flags: Flags) -> int:
 
     plan = plan_evaluation(config, runs, manner)
     if flags.dry_run:
-        (sys.stderr if flags.json else sys.stdout).write(_planned(plan))
+        sys.stdout.write(_planned(plan))
         return 0
     evaluation = evaluate(plan, manner)
     page = write_evaluation_report(RunDir.open(Path(evaluation.run)), evaluation)

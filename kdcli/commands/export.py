@@ -47,7 +47,7 @@ def run(args: list[str], flags: Flags) -> int:
     _check_packages(wish)
     plan = plan_export(config, found, wish, manner.say, smoke=flags.smoke)
     if flags.dry_run:
-        (sys.stderr if flags.json else sys.stdout).write(escape_controls(f"would write {plan.target}\n"))
+        sys.stdout.write(escape_controls(f"would write {plan.target}\n"))
         return 0
     manner.say(f"export {plan.target}")
     path, told = export(plan)

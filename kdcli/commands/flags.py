@@ -124,6 +124,10 @@ _REFUSED = {
     "--run": ("a single run is what happens without -m", "leave it out"),
     "--shell-completion": ("kd has its own", "use kd completion bash"),
 }
+_PLANNING = {
+    "train-teacher", "distill-student", "train-specialists",
+    "evaluate", "export", "import", "study", "search", "report", "resume",
+}  # fmt: skip
 CHOICES["--format"] = ("table", "md", "csv", "json", "latex")
 WITH_VALUE |= {"--limit", "--last", "--pivot", "--format"}
 
@@ -143,6 +147,7 @@ def parse_line(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> 
         else:
             line.words.append(word)
     _check_study(line)
+    _check_plan(line)
     return line
 
 
@@ -152,6 +157,16 @@ def _check_study(line: Line) -> None:
     for name, value in given.items():
         if value is not None and line.words[:1] != ["study"]:
             raise UsageError(f"{name} is for studies", where=name, fix="kd study NAME takes it")
+
+
+def _check_plan(line: Line) -> None:
+    """Refuse JSON of a plan, which is written for people."""
+    if line.flags.json and line.flags.dry_run and line.words[:1] and line.words[0] in _PLANNING:
+        raise UsageError(
+            f"the plan of kd {line.words[0]} --dry-run is no JSON",
+            where="--json",
+            fix="leave out --json; the exit code says whether the plan is sound",
+        )
 
 
 def _color_allowed(environ: Mapping[str, str]) -> bool:

@@ -30,7 +30,7 @@ def run(config: Import, overrides: Sequence[str], flags: Flags) -> int:
     found = plan_import(config, manner)
     if flags.dry_run:
         right = f"{100 * found.test.top1:.2f} % of {found.test.n:,} test examples right; nothing was written\n"
-        (sys.stderr if flags.json else sys.stdout).write(right)
+        sys.stdout.write(right)
         return 0
     made = import_weights(found, manner)
     summary = convert(Summary, made.summary(), error=CheckpointError, where=str(made.path / "summary.json"))

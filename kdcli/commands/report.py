@@ -35,7 +35,7 @@ def run(args: list[str], flags: Flags) -> int:
     root = Path(words.settings.get("output_dir", "outputs"))
     runs = [resolve_run(name, root=root, purpose="run", smoke=flags.smoke) for name in words.names]
     if flags.dry_run:
-        return _planned(runs, flags)
+        return _planned(runs)
     pages = [(each, page) for each in runs for page in _write(each)]
     if flags.json:
         content = [{"run": str(each.path), "report": str(page)} for each, page in pages]
@@ -45,9 +45,9 @@ def run(args: list[str], flags: Flags) -> int:
     return 0
 
 
-def _planned(runs: Sequence[RunDir], flags: Flags) -> int:
+def _planned(runs: Sequence[RunDir]) -> int:
     lines = [escape_controls(f"{run.path} is {run.status}; nothing was written").replace("\n", " ") for run in runs]
-    (sys.stderr if flags.json else sys.stdout).write("\n".join(lines) + "\n")
+    sys.stdout.write("\n".join(lines) + "\n")
     return 0
 
 

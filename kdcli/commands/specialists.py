@@ -28,7 +28,7 @@ def run(config: TrainSpecialists, overrides: Sequence[str], flags: Flags) -> int
     from kdcli.program.specialists import train_specialists
 
     if flags.dry_run:
-        return show_plan(rehearse_specialists(config, generalist, manner).text(), flags)
+        return show_plan(rehearse_specialists(config, generalist, manner).text())
     return end_training(train_specialists(config, generalist, manner), flags)
 
 

@@ -24,9 +24,9 @@ def run(config: TrainTeacher, overrides: Sequence[str], flags: Flags) -> int:
     from kdcli.program.teacher import train_teacher
 
     if flags.dry_run and isinstance(config.model, Selection):
-        return show_plan(rehearse_selection(config, manner), flags)
+        return show_plan(rehearse_selection(config, manner))
     if flags.dry_run:
-        return show_plan(rehearse_teacher(config, manner).text(), flags)
+        return show_plan(rehearse_teacher(config, manner).text())
     return end_training(train_teacher(config, manner), flags)
 
 

@@ -41,6 +41,8 @@ REFUSED = {
     "train-teacher --pivot=a:b": "kd train-teacher does not take --pivot",
     "runs --last 5": "kd runs does not take --last",
     "runs -n": "--limit needs a value",
+    "train-teacher --dry-run --json": "the plan of kd train-teacher --dry-run is no JSON",
+    "study quickstart --json --dry-run": "the plan of kd study --dry-run is no JSON",
     "study -m": "kd study does not take --multirun",
 }
 
