@@ -12,6 +12,7 @@ from kdcli.commands.flags import Flags
 from kdcli.commands.manner import make_manner
 from kdcli.commands.nearest import did_you_mean
 from kdcli.commands.screen import escape_controls
+from kdcli.commands.words import one_of
 from kdcli.errors import UsageError
 from kdcli.extras import need
 from kdcli.json_io import encode_json
@@ -71,8 +72,7 @@ def _named(args: list[str], *, smoke: bool) -> tuple[RunDir, dict[str, str]]:
         else:
             settings[key] = value
     for key, allowed in _CHOICES.items():
-        if settings[key] not in allowed:
-            raise UsageError(f"{key}={settings[key]} is not known", where=key, fix=f"one of: {', '.join(allowed)}")
+        one_of(settings[key], allowed, key)
     if settings["int8"] == "true" and settings["format"] != "onnx":
         raise UsageError("int8=true is for format=onnx", where="int8", fix="leave one of them out")
     if len(names) != 1:

@@ -15,6 +15,7 @@ from kdcli.commands.flags import Flags
 from kdcli.commands.nearest import did_you_mean
 from kdcli.commands.screen import escape_controls
 from kdcli.commands.study_course import carry_out
+from kdcli.commands.words import one_of
 from kdcli.errors import UsageError
 from kdcli.json_io import encode_json
 from kdcli.schema import convert
@@ -56,9 +57,7 @@ def _budget(settings: dict[str, Value], flags: Flags) -> str:
     if len(given) > 1:
         raise UsageError(f"two budgets: {' and '.join(sorted(given))}", where="budget", fix="give it once")
     budget = given.pop() if given else "full"
-    if budget not in BUDGETS:
-        raise UsageError(f"budget={budget} is not known", where="budget", fix=f"one of: {', '.join(BUDGETS)}")
-    return budget
+    return one_of(budget, BUDGETS, "budget")
 
 
 def _show_schema(of: Published) -> int:

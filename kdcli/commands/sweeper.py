@@ -162,14 +162,16 @@ def compose_job(composer: Composer, index: int, overrides: list[str], request: R
 def _refusal(wrong: dict[int, UsageError], lines: list[list[str]]) -> UsageError:
     """One error for all wrong jobs: what they share is said once."""
     shared = set.intersection(*(set(line) for line in lines)) if len(lines) > 1 else set()
-    by_reason: dict[tuple[str, str | None], list[int]] = {}
+    by_reason: dict[str, list[int]] = {}
     for index, error in wrong.items():
-        by_reason.setdefault((error.what, error.where), []).append(index)
-    listed = [_group(reason, indices, lines, shared) for (reason, _), indices in by_reason.items()]
+        for reason in error.what.split("\n"):
+            by_reason.setdefault(reason, []).append(index)
+    listed = [_group(reason, indices, lines, shared) for reason, indices in by_reason.items()]
     if len(listed) > _MOST_SHOWN:
         listed = [*listed[:_MOST_SHOWN], f"and {len(listed) - _MOST_SHOWN} more"]
     first = next(iter(wrong.values()))
-    where = ", ".join(dict.fromkeys(key for _, keys in by_reason if keys for key in keys.split(", ")))
+    places = [error.where for error in wrong.values() if error.where]
+    where = ", ".join(dict.fromkeys(key for keys in places for key in keys.split(", ")))
     head = f"{len(wrong)} of {len(lines)} jobs are wrong, none was started" if len(lines) > 1 else "the job is wrong"
     return UsageError("\n".join([f"{head}:", *listed]), where=where, fix=first.fix)
 

@@ -60,7 +60,7 @@ def parse_config(
     Raises:
         KDError: Of the type ``error``: unknown keys, wrong types, values out of range, keys that contradict each other.
     """
-    config = convert(COMMANDS[command], data, error=error, where=where)
+    config = convert(COMMANDS[command], data, error=error, where=where, command="" if where else command)
     assert isinstance(config, Config)
     check_rules(config, error)
     return config

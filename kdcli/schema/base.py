@@ -48,6 +48,10 @@ class Interval:
         return checked
 
 
+DEVICE = r"^(auto|cpu|mps|cuda(:\d+)?)$"
+IN_WORDS = {DEVICE: "auto, cpu, mps, cuda, or one GPU of several, such as cuda:1"}
+"""What people are told of a pattern."""
+
 Temperature = Annotated[float, Interval(0.01, 10_000)]
 Weight = Annotated[float, Interval(0, 1)]
 Rate = Annotated[float, Interval(0, 100, low_open=True)]

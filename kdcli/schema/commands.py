@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from kdcli.schema.base import Count, Interval, Section, Seed, Temperature
+from kdcli.schema.base import DEVICE, Count, Interval, Section, Seed, Temperature
 from kdcli.schema.data import Dataset, Transfer
 from kdcli.schema.method import AlphaSchedule, AnyLoss, TemperatureSchedule
 from kdcli.schema.model import Model
@@ -15,7 +15,7 @@ from kdcli.schema.tracking import NoTracker, Tracker
 
 EnsembleMean = Literal["arithmetic", "geometric"]
 Normalizer = float | list[float] | Literal["measured"]
-Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
+Device = Annotated[str, Field(pattern=DEVICE)]
 
 
 class Sweep(Section):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from kdcli.errors import KDError, UsageError
+from kdcli.schema.base import IN_WORDS
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -27,7 +29,9 @@ _WANTED = {
 }
 
 
-def convert(section: type[S], data: object, *, error: type[KDError] = UsageError, where: str = "") -> S:
+def convert(
+    section: type[S], data: object, *, error: type[KDError] = UsageError, where: str = "", command: str = ""
+) -> S:
     """Turn plain data into ``section``, strictly.
 
     Args:
@@ -35,6 +39,7 @@ def convert(section: type[S], data: object, *, error: type[KDError] = UsageError
         data: Mappings, lists, texts, numbers, booleans and nulls.
         error: What to raise; a configuration read from a run is a CheckpointError.
         where: Put before the keys in the message, such as the path of a file.
+        command: Which command prints every key of the section, if any.
 
     Raises:
         KDError: Of the type ``error``, naming every wrong key with its value and what is allowed.
@@ -43,15 +48,18 @@ def convert(section: type[S], data: object, *, error: type[KDError] = UsageError
         return section.model_validate(data)
     except ValidationError as failure:
         details = failure.errors(include_url=False)
-    messages = list(dict.fromkeys(_explain(detail, data, section) for detail in details))
-    keys = list(dict.fromkeys(_key(detail, data) for detail in details))
+    found: dict[str, list[str]] = {}
+    for detail in details:
+        found.setdefault(_key(detail, data), []).append(_explain(detail, data, section))
+    keys = list(found)
+    lines = ["; ".join(dict.fromkeys(messages)) for messages in found.values()]
     place = ", ".join(keys[:8]) + (" ..." if len(keys) > 8 else "")
-    raise error("; ".join(messages[:8]), where=f"{where}: {place}" if where else place, fix=_fix(keys))
+    raise error("\n".join(lines[:8]), where=f"{where}: {place}" if where else place, fix=_fix(keys[0], command))
 
 
-def _fix(keys: list[str]) -> str:
-    example = keys[0] if keys else "key"
-    return f"correct {example} and run again; 'kd COMMAND --cfg job' prints every key with its value"
+def _fix(key: str, command: str) -> str:
+    more = f"; 'kd {command} --cfg job' prints every key with its value" if command else ""
+    return f"correct {key} and run again{more}"
 
 
 def _steps(detail: ErrorDetails, data: object) -> Iterator[int | str]:
@@ -83,13 +91,13 @@ def _explain(detail: ErrorDetails, data: object, section: type[BaseModel]) -> st
         case "not_a_number":
             return f"{key} = {_shown(value)} is not {_WANTED[context['wrong']]}; allowed: {context['interval']}"
         case "union_tag_invalid":
-            return f"{key}.kind = {_shown(context['tag'])}; allowed: {context['expected_tags']}"
+            return f"{key}.kind = {_chosen(context['tag'], context['expected_tags'])}"
         case "union_tag_not_found":
             return f"{key}.kind is missing"
         case "literal_error":
-            return f"{key} = {_shown(value)}; allowed: {context['expected']}"
+            return f"{key} = {_chosen(value, context['expected'])}"
         case "string_pattern_mismatch":
-            return f"{key} = {_shown(value)} does not have the form {context['pattern']}"
+            return f"{key} = {_shown(value)}; allowed: {IN_WORDS.get(context['pattern'], context['pattern'])}"
         case "too_short":
             return f"{key} = {_shown(value)} is too short; allowed: {context['min_length']} values or more"
         case "too_long":
@@ -106,11 +114,20 @@ def _shown(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
+def _chosen(value: object, allowed: str) -> str:
+    names = re.findall("'([^']*)'", allowed)
+    return f"{_shown(value)}; allowed: {allowed}{_did_you_mean(value, names)}"
+
+
 def _nearest(loc: tuple[int | str, ...], data: object, section: type[BaseModel]) -> str:
     known = _known_keys(section, [str(step) for step in loc[:-1]])
-    close = get_close_matches(str(loc[-1]), known, n=1, cutoff=0.6)
     listed = f"; known here: {', '.join(known)}" if known else ""
-    return f"; did you mean {close[0]!r}?" if close else listed
+    return _did_you_mean(loc[-1], known) or listed
+
+
+def _did_you_mean(value: object, known: Iterable[str]) -> str:
+    close = get_close_matches(str(value), known, n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _known_keys(section: type[BaseModel], path: list[str]) -> list[str]:

@@ -73,7 +73,7 @@ def test_a_missing_key_is_named(student: Any) -> None:
     del data["epochs"]
     with pytest.raises(UsageError) as caught:
         parse_config("distill-student", data)
-    assert caught.value.what == "optimizer.lr is missing; epochs is missing"
+    assert caught.value.what == "optimizer.lr is missing\nepochs is missing"
     assert caught.value.where == "optimizer.lr, epochs"
 
 
