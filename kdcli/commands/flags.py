@@ -6,8 +6,9 @@ Settings are ``key=value``; flags are for behaviour, and may stand anywhere on t
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from typing import Any, Literal, cast
 
 from kdcli.errors import UsageError
@@ -180,7 +181,7 @@ def _take_flag(line: Line, word: str, rest: list[str]) -> None:
         reason, instead = _REFUSED[name]
         raise UsageError(f"{name} is not taken: {reason}", where=word, fix=instead)
     if name not in OWN and name not in HYDRA and name not in SPECIAL:
-        raise _unknown(name)
+        raise _unknown(line, name, value or "".join(rest[:1]))
     if name in WITH_VALUE and not equals:
         value = _next_value(name, rest)
     elif name == "--info" and not equals:
@@ -194,15 +195,31 @@ def _take_flag(line: Line, word: str, rest: list[str]) -> None:
         _set(line, name, value)
 
 
-def _unknown(name: str) -> UsageError:
+def _unknown(line: Line, name: str, value: str) -> UsageError:
     from kdcli.commands.nearest import did_you_mean
 
-    known = [*OWN, *HYDRA, *SPECIAL]
+    key = name.lstrip("-").replace("-", "_")
+    shown = value if value and not value.startswith("-") and "=" not in value else "VALUE"
+    meant = f"; did you mean '{key}={shown}'?" if key in _keys(line.words) else ""
     return UsageError(
-        f"unknown flag {name!r}{did_you_mean(name, known)}",
+        f"unknown flag {name!r}{meant or did_you_mean(name, [*OWN, *HYDRA, *SPECIAL])}",
         where=name,
         fix="settings are written key=value, without dashes; 'kd --help' lists the flags",
     )
+
+
+def _keys(words: list[str]) -> Collection[str]:
+    """The keys of the command that the line begins with; of some that Hydra does not compose, none are known here."""
+    from kdcli.commands import COMMANDS
+    from kdcli.commands.conf_files import conf_dir, keys_of, scan
+
+    command = COMMANDS.get(words[0]) if words else None
+    if command is None:
+        return ()
+    if command.composed:
+        return [*scan(conf_dir() / f"{command.config_name}.yaml").choices, *keys_of(command.config_name, {})]
+    keys: Collection[str] = getattr(import_module(f"kdcli.commands.{command.module}"), "KEYS", ())
+    return keys
 
 
 def _next_value(name: str, rest: list[str]) -> str:

@@ -15,6 +15,7 @@ from kdcli.commands.numeric_options import is_number
 from kdcli.commands.request import Request
 from kdcli.commands.yaml_places import broken_yaml
 from kdcli.errors import UsageError
+from kdcli.report import paste
 
 
 def explain(error: Exception, request: Request) -> UsageError:
@@ -66,14 +67,20 @@ def _malformed(error: Exception, request: Request) -> UsageError | None:
         return UsageError(
             f"cannot read {word!r}: the value has unpaired brackets or special characters", where=key, fix=fix
         )
-    known = [f"{group}={name}" for group in _groups(request) for name in options(group, *request.config_dirs)]
-    names = [name for name in known if name.endswith(f"={word}")] or [
-        name for name in [did_you_mean(word, known)] if name
-    ]
-    example = names[0] if names and "=" in names[0] and not names[0].startswith(";") else "epochs=5"
-    return UsageError(
-        f"{word!r} sets nothing", where=word, fix=f"settings are written key=value, for example {example}"
-    )
+    fix = f"settings are written key=value, for example {_setting(word, request)}"
+    return UsageError(f"{word!r} sets nothing", where=word, fix=fix)
+
+
+def _setting(word: str, request: Request) -> str:
+    """What was probably meant by a word alone: a key, an option of the first group that has it, or a RUN."""
+    groups = _groups(request)
+    keys = [*groups, *keys_of(request.spec.config_name, request.chosen())]
+    if word in keys:
+        return f"{word}=VALUE"
+    having = [group for group in groups if word in options(group, *request.config_dirs)]
+    if having:
+        return f"{having[0]}={word}"
+    return paste.override("teacher", word) if "teacher" in keys and request.given("teacher") is None else "epochs=5"
 
 
 def _unknown_option(error: Exception, request: Request) -> UsageError | None:
