@@ -1,13 +1,34 @@
-"""A limit on the memory that a part of the program may take, while it reads what others wrote."""
+"""The memory that this process has, and a limit on it while a part of the program reads what others wrote."""
 
 from __future__ import annotations
 
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 _STATM = Path("/proc/self/statm")
+_STATUS = Path("/proc/self/status")
+_FORGET_PEAK = Path("/proc/self/clear_refs")
+
+
+def peak_bytes(work: Callable[[], None]) -> int | None:
+    """The most memory that this process has during ``work``; None, and no work done, where none is told."""
+    try:
+        _FORGET_PEAK.write_text("5", encoding="ascii")
+    except OSError:
+        return None
+    work()
+    return _status("VmHWM")
+
+
+def resident_bytes() -> int:
+    """The memory that this process has, on a system that tells its peak."""
+    return _status("VmRSS")
+
+
+def _status(name: str) -> int:
+    return 1024 * int(_STATUS.read_text(encoding="utf-8").partition(f"\n{name}:")[2].split()[0])
 
 
 @contextmanager

@@ -15,9 +15,11 @@ from kdcli.engine.fit import Fit
 from kdcli.engine.ranks import ALONE, among
 from kdcli.engine.results import EpochResult, Stopped
 from kdcli.errors import DivergedError
+from kdcli.memory import peak_bytes
 from kdcli.program.finish import count_parameters
 from kdcli.program.fits import make_fit
 from kdcli.program.needs import Needs, needs
+from kdcli.program.room import check_batch
 from kdcli.program.run import Manner
 from kdcli.program.slots import baseline_config, for_smoke, member_configs
 from kdcli.program.specialists import COMMAND as SPECIALISTS
@@ -133,8 +135,10 @@ def _plan(
 
 def _tried(cohort: _Cohort, examples: int, folder: Path) -> Needs:
     """Train networks that are thrown away afterwards for a few batches, and tell what all of them would need."""
-    _try_batch(cohort)
     first = cohort.configs[0]
+    if cohort.data.labels.device.type == "cpu":  # what takes too much of a GPU gets an error, and is not killed
+        check_batch(min(first.batch_size, examples), lambda part: peak_bytes(lambda: _try_batch(cohort.of_batch(part))))
+    _try_batch(cohort)
     steps = len(batches(cohort.data.transfer[:examples], first.batch_size))
     with tempfile.TemporaryDirectory() as scratch:
         build = partial(cohort.fit, _TIMED, _FEW, scratch, epochs=2)
@@ -162,6 +166,10 @@ class _Cohort:
     data: Data
     bank: Bank
     teacher: Teacher | None
+
+    def of_batch(self, size: int) -> _Cohort:
+        """The same with another batch size."""
+        return replace(self, configs=[config.model_copy(update={"batch_size": size}) for config in self.configs])
 
     def fit(self, count: int, num_val: int, scratch: str, *, epochs: int = 1) -> Fit:
         """A training of so many batches an epoch, validated on so many examples."""

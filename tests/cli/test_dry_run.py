@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from kdcli.__main__ import main
+from kdcli.data import memory
 from kdcli.rundir import RunDir
 
 TINY = ("transfer.fraction=0.01", "batch_size=32", "device=cpu", "epochs=1", "model=mlp_30", "--progress=none")
@@ -67,6 +68,19 @@ def test_what_would_fail_in_the_first_step_fails_in_a_dry_run(overrides: tuple[s
 def test_a_student_that_cannot_learn_fails_in_a_dry_run(tiny_teacher: RunDir, overrides: tuple[str, ...]) -> None:
     assert main(["distill-student", *TINY, f"teacher={tiny_teacher.path}", *overrides, "--dry-run"]) != 0
     assert not Path("outputs").exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the system tells no peak")
+def test_a_batch_that_does_not_fit_is_refused_before_it_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "meminfo").write_text("MemAvailable: 204800 kB\n")
+    monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "meminfo")
+    assert main(["train-teacher", "model=cnn", "device=cpu", "batch_size=8000", "--dry-run"]) == 6
+    said = capsys.readouterr()
+    assert "batches of 8,000 examples need about " in said.err
+    assert " GB more memory, and 209.7 MB are free\nwhere: batch_size\n" in said.err
+    assert (said.out, Path("outputs").exists()) == ("", False)
 
 
 def test_what_passes_a_dry_run_says_what_it_needs_and_runs(capsys: pytest.CaptureFixture[str]) -> None:
