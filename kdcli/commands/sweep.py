@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdcli.commands import COMMANDS
 from kdcli.commands.distill import with_teachers
 from kdcli.commands.flags import Flags
 from kdcli.commands.jobs import Job
@@ -77,29 +80,42 @@ def begin(
     command: str, jobs: Sequence[Job], flags: Flags, batch: Batch | None = None, *, workers: Workers = HERE
 ) -> Sweep:
     """Make the sweep's directory with a run for each job and each baseline, and group the jobs for the workers."""
-    _refuse(command, flags)
-    find = cache(resolve_run)  # a name that many jobs share is looked up once
-    configs = [_training(job, flags, find) for job in jobs]
-    from kdcli.program.sweep import plan_sweep
-
+    plan = _planned(command, jobs, flags, workers)
     manner = make_manner([], flags)
-    pairs = zip(configs, jobs, strict=True)
+    pairs = zip(plan.configs, jobs, strict=True)
     ignored = sorted({text for config, job in pairs for text in ignored_by_teachers(config, job.overrides)})
     if ignored:
         manner.say(f"train-teacher has no teacher to listen to: {', '.join(ignored)} ignored")
-    plan = plan_sweep(configs, at_once=workers.at_once)
     sweep = open_sweep(_laid_out(command, jobs, plan, partial(_contents, manner, workers), batch))
     manner.say(f"sweep of {len(jobs)} jobs in {plural(len(plan.groups), 'program')}: {sweep.run.path}")
     return sweep
 
 
-def _refuse(command: str, flags: Flags) -> None:
+def rehearse(command: str, jobs: Sequence[Job], flags: Flags, workers: Workers) -> int:
+    """Say how the jobs would be carried out, and do the dry run of the first."""
+    plan = _planned(command, jobs, flags, workers)
+    baselines = f" with {plural(len(plan.baselines), 'baseline')}" if plan.baselines else ""
+    programs = plural(len(plan.groups), "program")
+    sys.stdout.write(f"sweep    {plural(len(jobs), 'job')}{baselines} in {programs}; the first job by itself:\n")
+    module = import_module(f"kdcli.commands.{COMMANDS[command].module}")
+    code: int = module.run(jobs[0].config, jobs[0].overrides, flags)
+    return code
+
+
+def _planned(command: str, jobs: Sequence[Job], flags: Flags, workers: Workers) -> Plan:
+    _refuse(command)
+    find = cache(resolve_run)  # a name that many jobs share is looked up once
+    configs = [_training(job, flags, find) for job in jobs]
+    from kdcli.program.sweep import plan_sweep
+
+    return plan_sweep(configs, at_once=workers.at_once)
+
+
+def _refuse(command: str) -> None:
     if command == "import":
         raise UsageError("kd import takes one file", where="-m", fix="leave -m out, and run it once for each file")
     if command == "evaluate":
         raise UsageError("kd evaluate takes several runs at once", where="-m", fix="use run=[RUN,RUN] without -m")
-    if flags.dry_run:
-        raise UsageError("--dry-run tries one job", where="--dry-run", fix="leave out -m, and give each key one value")
 
 
 def _training(job: Job, flags: Flags, find: Callable[..., RunDir]) -> Course:

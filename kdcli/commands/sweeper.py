@@ -70,6 +70,9 @@ class KdSweeper(Sweeper):
         workers = launchers.workers_of(self._launcher)
         from kdcli.commands import sweep  # torch comes with it, after every job has been checked
 
+        if self._task.flags.dry_run:
+            self._task.exit_code = sweep.rehearse(self._task.request.command, jobs, self._task.flags, workers)
+            return
         started = sweep.begin(self._task.request.command, jobs, self._task.flags, workers=workers)
         with started.held:
             self._launch(jobs[0].overrides, started.programs)

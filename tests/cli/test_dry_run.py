@@ -83,6 +83,19 @@ def test_a_batch_that_does_not_fit_is_refused_before_it_is_tried(
     assert (said.out, Path("outputs").exists()) == ("", False)
 
 
+def test_of_a_sweep_jobs_and_programs_are_counted_and_the_first_job_is_tried(
+    tiny_teacher: RunDir, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = ["-m", f"teacher={tiny_teacher.path}", "temperature=1,2", "transfer.fraction=0.01,0.02", "--dry-run"]
+    assert main(["distill-student", *TINY[1:], *sweep]) == 0
+    first, *plan = capsys.readouterr().out.splitlines()
+    assert first == "sweep    4 jobs with 2 baselines in 2 programs; the first job by itself:"
+    assert plan[-1] == "nothing was written; one batch went forward and backward"
+    assert any("mnist: 540 of 54,000 training examples" in line for line in plan)
+    assert main(["distill-student", *TINY[1:], *sweep, "alpha=0,2"]) == 2
+    assert not Path("outputs").exists()
+
+
 def test_what_passes_a_dry_run_says_what_it_needs_and_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train-teacher", *TINY, *CUSTOM, "--dry-run"]) == 0
     plan = capsys.readouterr().out

@@ -202,16 +202,9 @@ def test_a_smoke_sweep_records_what_was_run(sweep: Sweep) -> None:
     assert reference.summary(folder / "01")["test"]["n"] == 512
 
 
-@pytest.mark.parametrize(
-    ("words", "what"),
-    [
-        (("evaluate", "-m", "run=a,b"), "several runs at once"),
-        (("train-teacher", "-m", "seed=0,1", "--dry-run"), "--dry-run tries one job"),
-    ],
-)
 def test_what_a_sweep_cannot_do_is_refused_before_anything_is_written(
-    words: tuple[str, ...], what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([*words, f"output_dir={tmp_path / 'outputs'}"]) == 2
-    assert what in capsys.readouterr().err
+    assert main(["evaluate", "-m", "run=a,b", f"output_dir={tmp_path / 'outputs'}"]) == 2
+    assert "several runs at once" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
