@@ -11,6 +11,8 @@ from kdcli.errors import KDError, MachineError, why_stopped
 _DIRECTIONS = "\u061c\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 _ESCAPED = {code: f"\\x{code:02x}" for code in [*range(32), *range(127, 160)] if code != 10}
 _ESCAPED |= {ord(mark): f"\\u{ord(mark):04x}" for mark in _DIRECTIONS}
+_NO_MEMORY = "can't allocate memory"
+_ALLOCATOR = "Allocator: "
 
 
 def escape_controls(text: str) -> str:
@@ -26,6 +28,10 @@ def as_kd_error(error: BaseException) -> KDError:
         return why_stopped(error)
     if isinstance(error, OSError):
         return _machine_error(error)
+    if _lacked_memory(error):
+        fix = "choose a smaller batch_size, of a sweep sweep.members_max=4; --dry-run says what a run needs"
+        said = str(error).rpartition(_ALLOCATOR)[2].splitlines()
+        return MachineError(": ".join(["the memory does not suffice", *said[:1]]), fix=fix)
     if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("kdcli"):
         return MachineError(f"the package {error.name} is not installed", fix="install kd again, with its dependencies")
     return KDError(
@@ -33,6 +39,11 @@ def as_kd_error(error: BaseException) -> KDError:
         where=_last_place(error),
         fix="run the same line with --debug and report what it prints",
     )
+
+
+def _lacked_memory(error: BaseException) -> bool:
+    """Python's own error, that of a GPU, or what torch says of a CPU's."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or _NO_MEMORY in str(error)
 
 
 def _machine_error(error: OSError) -> MachineError:

@@ -176,7 +176,7 @@ class _Cohort:
         size, examples = count * self.configs[0].batch_size, None
         data = replace(self.data, val=self.data.val[:num_val])
         if isinstance(self.configs[0], Specialist):
-            examples = max(2, size)  # of all classes, which few examples may not be
+            examples = max(2, min(size, len(data.transfer)))  # of all classes, which few examples may not be
         else:
             # Members that part the examples among themselves need as many batches as they are.
             data = replace(data, transfer=data.transfer[: size * len(self.configs)])

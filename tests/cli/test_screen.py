@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from kdcli.commands.screen import show_error
 from kdcli.errors import (
@@ -71,6 +72,18 @@ def test_what_where_and_what_to_do_stand_below_each_other() -> None:
 
 def test_an_error_of_the_system_names_the_path() -> None:
     assert "where: /full\n" in shown(OSError(errno.ENOSPC, "No space left on device", "/full"))[1]
+
+
+def test_too_little_memory_is_no_bug_of_ours() -> None:
+    with pytest.raises(RuntimeError) as failure:
+        torch.empty(2**50)
+    code, text = shown(failure.value)
+    assert code == 6
+    assert text.startswith("error: the memory does not suffice: can't allocate memory: you tried to allocate")
+    assert "do: choose a smaller batch_size" in text
+    assert shown(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"))[0] == 6
+    assert shown(MemoryError())[0] == 6
+    assert shown(RuntimeError("something else"))[0] == 1
 
 
 def test_control_characters_and_changes_of_direction_are_made_visible() -> None:

@@ -63,6 +63,8 @@ def test_json_is_the_summary_and_a_dry_run_writes_nothing(
     assert main([*words, "--dry-run"]) == 0
     planned = capsys.readouterr().out
     assert planned.count("network  special") == 2
+    assert main([*words[:-1], "--dry-run"]) == 0
+    assert capsys.readouterr().out.count("network  ") == 1 + planned.count("network  "), "the control is one too"
     assert not Path("outputs").exists()
     assert main([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == summary()
