@@ -77,6 +77,6 @@ def _literals(node: ast.AST) -> list[str]:
             return ["true", "false"]
         case ast.Subscript(value=ast.Name(id="Literal"), slice=inside):
             return [str(each.value) for each in ast.walk(inside) if isinstance(each, ast.Constant)]
-        case ast.keyword(arg="pattern", value=ast.Constant(value=str(pattern))):
+        case ast.Constant(value=str(pattern)) if pattern.startswith("^("):
             return _ALTERNATIVE.findall(pattern)
     return []

@@ -76,7 +76,8 @@ def _draw(axes: Axes, title: str, lines: Sequence[tuple[str, float, str, Sequenc
     low = max(0.0, lowest - 5)
     axes.set(xlim=(low, 101), ylim=(low, 101), aspect="equal")
     finish(axes, "confidence, %", "right, %", title, legend=False)
-    axes.legend(loc="lower right", fontsize=8.5)
+    if len(axes.lines) > 1:
+        axes.legend(loc="lower right", fontsize=8.5)
 
 
 def _rows(name: str, temperature: float, bins: Sequence[ReliabilityBin]) -> list[list[Cell]]:
