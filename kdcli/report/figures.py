@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 Number = float | None
 NONE: Mapping[str, float] = MappingProxyType({})
 _REFERENCE_STYLES = ("--", ":", "-.")
+_LEGEND_INSIDE = 3
+"""More names than these would cover what is drawn, and stand beside it."""
 
 
 def heatmap(
@@ -223,7 +225,10 @@ def lines(
         if log_y:
             axes.set_yscale("log")
             _plain_numbers(axes)
-        finish(axes, x_label, y_label, title, legend=len(series) + len(references) > 1)
+        entries = len(series) + len(references)
+        finish(axes, x_label, y_label, title, legend=1 < entries <= _LEGEND_INSIDE)
+        if entries > _LEGEND_INSIDE:
+            axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
         rows: list[list[str | Number]] = []
         for one in series:
             deviations: Sequence[Number] = one.sd or [None] * len(one.x)
@@ -241,7 +246,7 @@ def _plain_ticks(axes: Axes, places: Sequence[float]) -> None:
 def _plain_numbers(axes: Axes) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator
 
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_formatter(FuncFormatter(lambda _, __: ""))
 
