@@ -48,6 +48,14 @@ def test_cohort(quick: Quick) -> None:
     assert size["stacked_speedup"] == pytest.approx(size["in_turn_ms"] / size["stacked_ms"])
 
 
+def test_convolution(quick: Quick) -> None:
+    (found,) = quick("convolution")["results"]["networks"].values()
+    assert found["speedup"]["step_last"] == pytest.approx(found["ms"]["step_first"] / found["ms"]["step_last"])
+    assert found["speedup"]["asked_last_few"] == pytest.approx(
+        found["ms"]["asked_first_many"] / found["ms"]["asked_last_few"]
+    )
+
+
 @pytest.mark.slow
 def test_throughput(quick: Quick) -> None:
     document = quick("throughput")
