@@ -49,11 +49,16 @@ class Teacher:
         pairs = zip(self.networks, self.normalizations, strict=True)
         return torch.stack([network(normalization(raw)).float() for network, normalization in pairs])
 
+    @property
+    def at_once(self) -> int:
+        """How many examples to ask about at once: a network may say that it wants more."""
+        return max(getattr(network, "at_once", BATCH) for network in self.networks)
+
     def log_probs(self, source: Source, indices: Tensor) -> Tensor:
         """The combined distribution at temperature 1, as log-probabilities ``(N, C)`` on the CPU."""
         parts = [
             combine_members(self.logits(raw), 1.0, self.ensemble).log_softmax(-1).cpu()
-            for raw in source.batches(indices.split(BATCH))
+            for raw in source.batches(indices.split(self.at_once))
         ]
         return _finite(torch.cat(parts))
 
@@ -94,10 +99,10 @@ def answers(teacher: Teacher, source: Source, indices: Tensor, view: View) -> It
     Raises:
         DivergedError: If an answer is not finite.
     """
-    for part, raw in enumerate(source.batches(indices.split(BATCH))):
+    for part, raw in enumerate(source.batches(indices.split(teacher.at_once))):
         for number in range(view.count):
             seen = view.apply(raw, torch.full((len(raw),), number, device=raw.device))
-            yield number * len(indices) + part * BATCH, _finite(teacher.logits(seen))
+            yield number * len(indices) + part * teacher.at_once, _finite(teacher.logits(seen))
 
 
 @dataclass(frozen=True)

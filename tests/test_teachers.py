@@ -162,6 +162,24 @@ def test_every_example_is_fetched_once_for_all_of_its_views(monkeypatch: pytest.
     assert fetched == list(range(20))
 
 
+def test_a_network_that_wants_more_at_once_is_asked_about_as_many() -> None:
+    sizes: list[int] = []
+
+    class Counting(nn.Module):
+        at_once = 13
+
+        def forward(self, x: Tensor) -> Tensor:
+            sizes.append(len(x))
+            return x.flatten(1)[:, :3]
+
+    network, indices = Counting(), torch.arange(30)
+    teacher = Teacher([network], NORMALIZATIONS[:1], "arithmetic")
+    table = asked(teacher, TensorSource(images(), "cpu"), indices, Identity())
+    assert (sizes, table.table.shape[1]) == ([13, 13, 4], 30)
+    Counting.at_once = 1
+    torch.testing.assert_close(asked(teacher, TensorSource(images(), "cpu"), indices, Identity()).table, table.table)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_answers_that_are_not_finite_are_refused_before_anything_is_trained(value: float) -> None:
     teacher = teacher_of(1)

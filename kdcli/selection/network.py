@@ -27,6 +27,8 @@ class KeptEnsemble(nn.Module):
         models: Gives the models.
     """
 
+    at_once = 2000
+    """Rows to ask about at once: each call of each model costs about as much as some hundred rows."""
     sha256: Tensor
     rows: Tensor
     answers: Tensor
