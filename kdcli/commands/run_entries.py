@@ -18,7 +18,9 @@ from kdcli.errors import CheckpointError
 from kdcli.json_io import read_json
 from kdcli.processes import host, is_alive
 
-KINDS = ("train-teacher", "distill-student", "train-specialists", "evaluate", "sweeps", "search", "studies")
+KINDS = (
+    "train-teacher", "distill-student", "train-specialists", "evaluate", "import", "sweeps", "search", "studies",
+)  # fmt: skip
 STATUSES = ("finished", "running", "created", "interrupted", "failed", "diverged", "broken")
 FILTERS = ("command", "status", "model", "dataset", "teacher", "label", "sweep")
 ORDERS = ("started", "top1", "difference", "time", "id", "model")

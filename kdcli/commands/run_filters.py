@@ -37,7 +37,7 @@ def check_filters(settings: Mapping[str, str]) -> None:
         UsageError: An unknown command, status or order.
     """
     for command in _values(settings.get("command", "")):
-        one_of(command, (*KINDS, "import"), "command")
+        one_of(command, KINDS, "command")
     for status in _values(settings.get("status", "")):
         one_of(status, STATUSES, "status")
     one_of(settings.get("sort", _NEWEST).removeprefix("-"), ORDERS, "sort")

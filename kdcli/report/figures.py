@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 Number = float | None
 NONE: Mapping[str, float] = MappingProxyType({})
 _REFERENCE_STYLES = ("--", ":", "-.")
+_FEW = 6
 _LEGEND_INSIDE = 3
 """More names than these would cover what is drawn, and stand beside it."""
 
@@ -219,9 +220,11 @@ def lines(
             color, marker = CYCLE[index % len(CYCLE)], MARKERS[(index + index // len(CYCLE)) % len(MARKERS)]
             axes.errorbar(one.x, one.y, yerr=one.sd, color=color, marker=marker, label=label(one.name))
         draw_references(axes.axhline, references)
+        places = sorted({x for one in series for x in one.x})
         if log_x:
             axes.set_xscale("log")
-            _plain_ticks(axes, sorted({x for one in series for x in one.x}))
+        if log_x or _few_whole(places):
+            _plain_ticks(axes, places)
         if log_y:
             axes.set_yscale("log")
             _plain_numbers(axes)
@@ -235,6 +238,11 @@ def lines(
             rows += [[one.name, *point] for point in zip(one.x, one.y, deviations, strict=True)]
         rows += [[name, None, value, None] for name, value in references.items()]
         return write(figure, stem, ["series", x_label, y_label, "standard deviation"], rows)
+
+
+def _few_whole(places: Sequence[float]) -> bool:
+    """Whether these may be numbers of things, between which nothing is: two networks, three generations."""
+    return len(places) <= _FEW and all(float(place).is_integer() for place in places)
 
 
 def _plain_ticks(axes: Axes, places: Sequence[float]) -> None:

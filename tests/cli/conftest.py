@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -86,3 +87,12 @@ def run_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
             patch.setattr(sys, "argv", ["kd", *line])
             assert main(line) == code, err.getvalue()
     return root
+
+
+@pytest.fixture
+def tree(run_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the tree, which is the working directory."""
+    shutil.copytree(run_tree / "outputs", tmp_path / "outputs")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    return tmp_path / "outputs"

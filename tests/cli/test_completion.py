@@ -65,6 +65,7 @@ def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("kd runs status=fin", ["status=finished"]),
         ("kd runs status=finished,b", ["status=finished,broken"]),
         ("kd runs comm", ["command="]),
+        ("kd runs command=im", ["command=import"]),
         ("kd runs model=resnet11", ["model=resnet110"]),
         ("kd runs --al", ["--all"]),
         ("kd runs r", ["rm", "restore"]),

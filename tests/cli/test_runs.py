@@ -1,4 +1,4 @@
-"""``kd runs``: what is listed, in what order, how fast, and what becomes of damage; ``rm`` and ``restore``."""
+"""``kd runs``: what is listed, in what order, how fast, and what becomes of damage."""
 
 from __future__ import annotations
 
@@ -23,15 +23,6 @@ from kdcli.report.text import width_of
 pytestmark = pytest.mark.xdist_group("runs")
 
 Capture = pytest.CaptureFixture[str]
-
-
-@pytest.fixture
-def tree(run_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the tree, which is the working directory."""
-    shutil.copytree(run_tree / "outputs", tmp_path / "outputs")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("COLUMNS", raising=False)
-    return tmp_path / "outputs"
 
 
 def listed(capsys: Capture, *args: str) -> list[dict[str, Any]]:
@@ -205,14 +196,6 @@ def test_jobs_of_a_sweep_are_told_apart(tree: Path, capsys: Capture, monkeypatch
     assert len({match[1] for match in told if match}) == len(lines) == 4
 
 
-def test_a_broken_run_is_taken_away_by_the_name_it_is_listed_by(tree: Path, capsys: Capture) -> None:
-    (student(tree) / "run.json").write_text("{")
-    names = [run["id"] for run in listed(capsys, "status=broken")]
-    assert names == [student(tree).name]
-    assert main(["runs", "rm", *names]) == 0
-    assert listed(capsys, "status=broken") == []
-
-
 _LISTING = """
 import sys, time
 from kdcli.__main__ import main
@@ -236,76 +219,6 @@ def test_a_thousand_runs_take_less_than_half_a_second_and_neither_torch_nor_hydr
     assert (done.returncode, len(done.stdout.splitlines())) == (0, 1001), done.stderr
     # Of the processor, which other tests that run beside this one do not slow down by much.
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
-
-
-def test_rm_moves_a_run_into_the_trash_and_restore_brings_it_back(tree: Path, capsys: Capture) -> None:
-    path = student(tree)
-    before = sorted(each.relative_to(path) for each in path.rglob("*"))
-    assert main(["runs", "rm", path.name]) == 0
-    assert not path.exists()
-    assert (tree / ".trash" / "distill-student" / path.name / "summary.json").exists()
-    assert len(listed(capsys)) == 3
-    assert main(["runs", "restore", path.name]) == 0
-    assert set(before) <= {each.relative_to(path) for each in path.rglob("*")}
-    assert len(listed(capsys)) == 4
-
-
-def test_purge_deletes_and_dry_run_changes_nothing(tree: Path) -> None:
-    path = student(tree)
-    assert main(["runs", "rm", str(path), "--purge", "--dry-run"]) == 0
-    assert path.exists()
-    assert main(["runs", "rm", str(path), "--purge"]) == 0
-    assert list(tree.rglob(f"*{path.name}*")) == []
-
-
-def test_a_teacher_that_others_name_stays_unless_forced_or_taken_with_them(tree: Path, capsys: Capture) -> None:
-    teacher = next(run for run in listed(capsys, "status=finished") if run["command"] == "train-teacher")["id"]
-    assert main(["runs", "rm", teacher]) == 2
-    assert "as teacher" in capsys.readouterr().err
-    assert (tree / "train-teacher" / teacher).exists()
-    names = [teacher, student(tree).name, only(tree / "sweeps").name]
-    assert main(["runs", "rm", *names]) == 0
-    assert main(["runs", "restore", *names]) == 0
-    assert main(["runs", "rm", teacher, "--force"]) == 0
-
-
-def test_jobs_baselines_and_what_lies_elsewhere_are_no_runs_of_their_own(tree: Path, tmp_path: Path) -> None:
-    (tmp_path / "mine").mkdir()
-    places = [only(tree / "sweeps") / "00", student(tree) / "baseline", tree, tree / "train-teacher", tmp_path / "mine"]
-    for place in places:
-        assert main(["runs", "rm", str(place), "--purge", "--force"]) == 2
-        assert place.exists()
-
-
-def test_a_run_that_is_at_work_stays(tree: Path) -> None:
-    edit(student(tree) / "run.json", status="running", pid=os.getpid(), ended=None)
-    assert main(["runs", "rm", student(tree).name]) == 2
-    assert student(tree).exists()
-
-
-@pytest.mark.parametrize("name", ["quickstart", "papers/hinton"])
-def test_a_study_is_listed_by_what_came_out_and_taken_away_whole(tree: Path, capsys: Capture, name: str) -> None:
-    study = tree / "studies" / name / "full-1a2b3c4d"
-    study.mkdir(parents=True)
-    shutil.copyfile(student(tree) / "run.json", study / "run.json")
-    edit(study / "run.json", command="studies", label=name)
-    verdicts = ["as expected", "not reached", ""]
-    (study / "results.json").write_text(json.dumps({"rows": [{"verdict": verdict} for verdict in verdicts]}))
-    (run,) = listed(capsys, "command=studies")
-    assert (run["id"], run["status"], run["remark"]) == (f"{name}/full-1a2b3c4d", "finished", "1/2 as expected")
-    assert main(["runs", "rm", str(study.parent), "--purge"]) == 2
-    assert main(["runs", "rm", str(study)]) == 0
-    assert listed(capsys, "command=studies") == []
-    assert main(["runs", "restore", f"{name}/full-1a2b3c4d"]) == 0
-    assert study.exists()
-
-
-def test_restore_never_writes_over_a_run(tree: Path) -> None:
-    path = student(tree)
-    assert main(["runs", "rm", path.name]) == 0
-    shutil.copytree(tree / ".trash" / "distill-student" / path.name, path)
-    assert main(["runs", "restore", path.name]) == 6
-    assert main(["runs", "restore", "nothing"]) == 2
 
 
 @pytest.mark.parametrize(

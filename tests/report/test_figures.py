@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -132,6 +133,17 @@ def test_the_numbers_of_bars_and_lines_are_their_input(tmp_path: Path) -> None:
         ["baseline", "1", "146", ""],
         ["baseline", "20", "146", ""],
     ]
+
+
+@pytest.mark.parametrize(("places", "between"), [((2, 4), []), ((2, 4.5), ["2.0", "2.5", "3.0", "3.5", "4.0", "4.5"])])
+def test_between_two_networks_and_four_there_is_no_two_and_a_half(
+    tmp_path: Path, places: tuple[float, ...], between: list[str]
+) -> None:
+    series = [Series("one", places, [1000 * place for place in places])]
+    drawn = lines(series, tmp_path / "few", x_label="networks", y_label="errors", title="Few")
+    texts = re.findall("<!-- (.*?) -->", drawn.svg.read_text())  # letters are shapes, each with its text beside it
+    assert [text for text in texts if "." in text] == between
+    assert {"2", "2.0"} & set(texts), "what stands on the axes is not found"
 
 
 def test_a_training_without_validation_baseline_or_soft_term_has_one_curve(tmp_path: Path) -> None:
