@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 Number = float | None
 NONE: Mapping[str, float] = MappingProxyType({})
-_REFERENCE_STYLES = ("--", ":", "-.")
+_REFERENCE_STYLES = ("--", ":", "-.", (0, (8, 2, 1, 2, 1, 2)))
 _FEW = 6
 _LEGEND_INSIDE = 3
 """More names than these would cover what is drawn, and stand beside it."""
@@ -247,7 +247,8 @@ def _few_whole(places: Sequence[float]) -> bool:
 
 def _plain_ticks(axes: Axes, places: Sequence[float]) -> None:
     few = places if len(places) <= 10 else places[:: -(-len(places) // 10)]
-    axes.set_xticks(few, [f"{place:g}" for place in few])
+    thousands = max(few, default=0) >= 10_000 and all(place % 1000 == 0 for place in few)
+    axes.set_xticks(few, [f"{place / 1000:g}k" if thousands else f"{place:g}" for place in few])
     axes.set_xticks([], minor=True)
 
 

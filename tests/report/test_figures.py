@@ -6,12 +6,13 @@ import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from kdcli.report.curves import curves
-from kdcli.report.figures import Bar, Series, bar_text, bars, heatmap, lines
+from kdcli.report.figures import Bar, Series, bar_text, bars, draw_references, heatmap, lines
 from kdcli.report.plots import Drawing, csv_bytes
 
 METRICS = [
@@ -144,6 +145,20 @@ def test_between_two_networks_and_four_there_is_no_two_and_a_half(
     texts = re.findall("<!-- (.*?) -->", drawn.svg.read_text())  # letters are shapes, each with its text beside it
     assert [text for text in texts if "." in text] == between
     assert {"2", "2.0"} & set(texts), "what stands on the axes is not found"
+
+
+def test_thousands_are_short(tmp_path: Path) -> None:
+    series = [Series("one", [4000, 396000], [2, 1])]
+    drawn = lines(series, tmp_path / "few", x_label="cases", y_label="errors", title="Few", log_x=True)
+    texts = set(re.findall("<!-- (.*?) -->", drawn.svg.read_text()))
+    assert {"4k", "396k"} < texts
+    assert not {"4000", "396000"} & texts
+
+
+def test_four_references_are_drawn_in_four_ways() -> None:
+    drawn: list[dict[str, Any]] = []
+    draw_references(lambda value, **style: drawn.append(style), {"a": 1, "b": 2, "c": 3, "d": 4})
+    assert len({str(style["linestyle"]) for style in drawn}) == 4
 
 
 def test_a_training_without_validation_baseline_or_soft_term_has_one_curve(tmp_path: Path) -> None:
