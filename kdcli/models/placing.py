@@ -10,7 +10,7 @@ _KNOWN = ("kdcli.", "torchvision.", "timm.")
 
 
 def placed(network: nn.Module, device: torch.device) -> nn.Module:
-    """The network on its device; on a CPU its convolutions have the channels last, where they are two times as fast.
+    """The network on its device; on a CPU its convolutions have the channels last, where they are a little faster.
 
     Values and names stay what they are; what follows a convolution takes the order of its weights.
     """
