@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from functools import cache
+from os.path import relpath
 from pathlib import Path
 from typing import Any
 
@@ -168,20 +169,31 @@ def test_every_command_has_a_page_and_a_line() -> None:
         assert any(line.words[0] == name for line in LINES), name
 
 
-def test_every_loss_has_a_section_with_a_line() -> None:
-    page = (shell.ROOT / "docs" / "losses.md").read_text(encoding="utf-8")
+def test_every_loss_and_study_has_a_page_with_a_line_and_is_in_its_list() -> None:
+    losses, studies = shell.ROOT / "docs" / "losses", shell.ROOT / "docs" / "studies"
     for loss in options("loss"):
-        section = re.search(rf"^## loss={loss}\n(.*?)(?=^## |\Z)", page, re.DOTALL | re.MULTILINE)
-        assert section is not None, loss
-        assert f"loss={loss}" in "".join(line for line in section[1].splitlines() if line.startswith("    kd ")), loss
+        assert f"]({loss}.md)" in _read(losses / "README.md"), loss
+        assert any(
+            f"loss={loss}" in line for line in _read(losses / f"{loss}.md").splitlines() if line[:7] == "    kd "
+        ), loss
+    files = shell.ROOT / "conf" / "study"
+    names = [str(path.relative_to(files).with_suffix("")) for path in files.rglob("*.yaml")]
+    assert len(names) > 15
+    for study in names:
+        assert f"({study}/README.md)" in _read(studies / "README.md"), study
+        assert f"    kd study {study}" in _read(studies / study / "README.md"), study
 
 
-def test_every_page_is_in_the_index_and_every_link_leads_somewhere() -> None:
+def _read(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def test_every_page_is_in_an_index_and_every_link_leads_somewhere() -> None:
     docs = shell.ROOT / "docs"
-    index, studies = ((docs / folder / "README.md").read_text(encoding="utf-8") for folder in ("", "studies"))
     for page in shell.PAGES[1:]:
-        indexed = f"({page.relative_to(docs)})" in index
-        result = page.name == "table.md" and f"({page.relative_to(docs / 'studies')})" in studies
-        assert page.name == "README.md" or indexed or result, page
-        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        indices = [docs / "README.md", docs / "losses" / "README.md", docs / "studies" / "README.md"]
+        assert page.name == "README.md" or any(
+            f"({relpath(page, index.parent)})" in _read(index) for index in indices
+        ), page
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)[^)]*\)", _read(page)):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
