@@ -11,11 +11,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from kdcli.data import elastic
 from kdcli.data.order import generator
 from kdcli.data.types import Kind
 from kdcli.errors import DataError, UsageError
 
-VIEW_NAMES = ("none", "shift", "flip", "crop")
+VIEW_NAMES = ("none", "shift", "flip", "crop", "elastic")
 _VIEW = 2
 
 
@@ -151,8 +152,34 @@ class Crop:
         return Flip().apply(shift.apply(batch, ids % shift.count), ids // shift.count)
 
 
+@dataclass(frozen=True)
+class Elastic:
+    """All shifts by up to ``n`` pixels, each with 256 elastic distortions, one of which changes nothing."""
+
+    pixels: int
+
+    @property
+    def name(self) -> str:
+        """For two pixels ``elastic-2``."""
+        return f"elastic-{self.pixels}"
+
+    @property
+    def count(self) -> int:
+        """``256 * (2n + 1)**2``."""
+        return elastic.FIELDS * Shift(self.pixels).count
+
+    def draw(self, data_seed: int, epoch: int, num_examples: int) -> Tensor:
+        """Independent and uniform."""
+        return _draw(self.count, data_seed, epoch, num_examples)
+
+    def apply(self, batch: Tensor, ids: Tensor) -> Tensor:
+        """Shift each image of ``(B, C, H, W)``, then distort it."""
+        shift, ids = Shift(self.pixels), ids.to(batch.device)
+        return elastic.distort(shift.apply(batch, ids % shift.count), ids // shift.count)
+
+
 def make_view(name: str, pixels: int, kind: Kind = "image") -> View:
-    """The view called ``name``, one of ``VIEW_NAMES``; only shift and crop use ``pixels``.
+    """The view called ``name``, one of ``VIEW_NAMES``; shift, crop and elastic use ``pixels``.
 
     Raises:
         DataError: The examples are rows of a table, and the view is one of images.
@@ -164,7 +191,7 @@ def make_view(name: str, pixels: int, kind: Kind = "image") -> View:
         return Identity()
     if kind == "table":
         raise DataError(f"rows of a table have no {name}", where="dataset.views", fix="use dataset.views=none")
-    views: dict[str, View] = {"shift": Shift(pixels), "flip": Flip(), "crop": Crop(pixels)}
+    views: dict[str, View] = {"shift": Shift(pixels), "flip": Flip(), "crop": Crop(pixels), "elastic": Elastic(pixels)}
     return views[name]
 
 

@@ -15,7 +15,7 @@ class DatasetSection(Section):
     A dataset with a published validation part uses that one, unless ``val_fraction`` is 0.
     """
 
-    views: Literal["none", "shift", "flip", "crop"] = "none"
+    views: Literal["none", "shift", "flip", "crop", "elastic"] = "none"
     view_pixels: Annotated[int, Interval(1, 16)] = 2
     val_fraction: Probability = 0.1
     val_seed: Seed = 0

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from kdcli.data.views import VIEW_NAMES, Crop, Flip, Identity, Shift, View, make_view
+from kdcli.data.views import VIEW_NAMES, Crop, Elastic, Flip, Identity, Shift, View, make_view
 from kdcli.errors import DataError, UsageError
 
-FAMILIES: tuple[View, ...] = (Identity(), Shift(1), Shift(2), Flip(), Crop(1), Crop(3))
+FAMILIES: tuple[View, ...] = (Identity(), Shift(1), Shift(2), Flip(), Crop(1), Crop(3), Elastic(1))
 
 
 def _images(num: int, channels: int = 2, height: int = 5, width: int = 4) -> Tensor:
@@ -110,8 +110,8 @@ def test_draws_differ_between_epochs_and_seeds() -> None:
 
 def test_views_are_made_by_name() -> None:
     made = [make_view(name, 2) for name in VIEW_NAMES]
-    assert [view.name for view in made] == ["none", "shift-2", "flip", "crop-2"]
-    assert [view.count for view in made] == [1, 25, 2, 50]
+    assert [view.name for view in made] == ["none", "shift-2", "flip", "crop-2", "elastic-2"]
+    assert [view.count for view in made] == [1, 25, 2, 50, 6400]
     with pytest.raises(UsageError, match="unknown view 'shfit'"):
         make_view("shfit", 2)
 
