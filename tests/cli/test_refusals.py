@@ -30,7 +30,7 @@ REFUSED: dict[str, tuple[str, ...]] = {
     STUDENT + "epochs=many": ("epochs", "'many'", "whole number"),
     STUDENT + "batch_size=0": ("batch_size", "= 0"),
     STUDENT + "epochs=0 batch_size=0": ("\n       batch_size = 0", "'kd distill-student --cfg job'"),
-    STUDENT + "dataset.views=shfit": ("'none', 'shift', 'flip' or 'crop'; did you mean 'shift'?",),
+    STUDENT + "dataset.views=shfit": ("'none', 'shift', 'flip', 'crop' or 'elastic'; did you mean 'shift'?",),
     STUDENT + "device=gpu": ("auto, cpu, mps, cuda, or one GPU of several, such as cuda:1",),
     STUDENT + "seed=18446744073709551616": ("seed", "18446744073709551616"),
     STUDENT + "seed=010": ("seed", "'010'"),

@@ -80,7 +80,7 @@ def test_the_ends_of_the_ranges_are_allowed(student: Any, key: str, value: objec
         ("select", "newest", "select = 'newest'; allowed: 'best' or 'last'"),
         ("ensemble", "median", "ensemble = 'median'; allowed: 'arithmetic' or 'geometric'"),
         ("precision", "float16", "precision = 'float16'; allowed: 'float32' or 'bf16'"),
-        ("dataset.views", "rotate", "dataset.views = 'rotate'; allowed: 'none', 'shift', 'flip' or 'crop'"),
+        ("dataset.views", "rotate", "dataset.views = 'rotate'; allowed: 'none', 'shift', 'flip', 'crop' or 'elastic'"),
         ("dataset.views", "shfit", "; did you mean 'shift'?"),
         ("select", "bset", "select = 'bset'; allowed: 'best' or 'last'; did you mean 'best'?"),
         ("loss", {"kind": "mse_logit"}, "; did you mean 'mse_logits'?"),
