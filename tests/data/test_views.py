@@ -151,4 +151,6 @@ def test_a_view_takes_as_many_operations_for_a_large_batch_as_for_one(view: View
 @pytest.mark.parametrize("view", FAMILIES, ids=lambda view: view.name)
 def test_views_are_the_same_on_a_gpu(view: View) -> None:
     batch, ids = _images(64, 3, 32, 32), view.draw(0, 0, 64)
-    assert torch.equal(view.apply(batch.cuda(), ids).cpu(), view.apply(batch, ids))
+    there, here = view.apply(batch.cuda(), ids).cpu(), view.apply(batch, ids)
+    # Between pixels a GPU multiplies in another order: a grey value may be rounded to its neighbour.
+    torch.testing.assert_close(there.int(), here.int(), rtol=0, atol=int(isinstance(view, Elastic)))
