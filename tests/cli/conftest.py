@@ -12,6 +12,7 @@ from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -96,3 +97,45 @@ def tree(run_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("COLUMNS", raising=False)
     return tmp_path / "outputs"
+
+
+@pytest.fixture
+def student(tree: Path) -> Path:
+    """The only student in the tree."""
+    return _only(tree / "distill-student")
+
+
+@pytest.fixture
+def sweep(tree: Path) -> Path:
+    """The only sweep in the tree."""
+    return _only(tree / "sweeps")
+
+
+def _only(folder: Path) -> Path:
+    (path,) = [each for each in folder.iterdir() if not each.name.startswith(".")]
+    return path
+
+
+@pytest.fixture
+def listed(capsys: pytest.CaptureFixture[str]) -> Callable[..., list[dict[str, Any]]]:
+    """What ``kd runs`` lists, given its words."""
+    from kdcli.__main__ import main
+
+    def run(*words: str) -> list[dict[str, Any]]:
+        capsys.readouterr()
+        assert main(["runs", *words, "--json"]) == 0
+        runs = json.loads(capsys.readouterr().out)["runs"]
+        assert isinstance(runs, list)
+        return runs
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def edit() -> Callable[..., None]:
+    """Change some fields of a JSON file."""
+
+    def change(path: Path, **fields: object) -> None:
+        path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+    return change

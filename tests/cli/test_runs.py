@@ -23,50 +23,31 @@ from kdcli.report.text import width_of
 pytestmark = pytest.mark.xdist_group("runs")
 
 Capture = pytest.CaptureFixture[str]
+Listed = Callable[..., list[dict[str, Any]]]
+Edit = Callable[..., None]
 
 
-def listed(capsys: Capture, *args: str) -> list[dict[str, Any]]:
-    capsys.readouterr()
-    assert main(["runs", *args, "--json"]) == 0
-    runs = json.loads(capsys.readouterr().out)["runs"]
-    assert isinstance(runs, list)
-    return runs
-
-
-def only(folder: Path) -> Path:
-    (path,) = [each for each in folder.iterdir() if not each.name.startswith(".")]
-    return path
-
-
-def student(tree: Path) -> Path:
-    return only(tree / "distill-student")
-
-
-def edit(path: Path, **changes: object) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-
-
-def test_runs_and_sweeps_are_listed_newest_first_without_smoke_runs_and_jobs(tree: Path, capsys: Capture) -> None:
-    runs = listed(capsys)
+def test_runs_and_sweeps_are_listed_newest_first_without_smoke_runs_and_jobs(tree: Path, listed: Listed) -> None:
+    runs = listed()
     assert [run["command"] for run in runs] == ["train-teacher", "sweeps", "distill-student", "train-teacher"]
     assert [run["status"] for run in runs] == ["diverged", "finished", "finished", "finished"]
     assert [run["started"] for run in runs] == sorted((run["started"] for run in runs), reverse=True)
-    assert len(listed(capsys, "--smoke")) == 5
-    assert len(listed(capsys, "--all")) == 9
+    assert len(listed("--smoke")) == 5
+    assert len(listed("--all")) == 9
 
 
-def test_a_student_is_shown_as_its_summary_has_it(tree: Path, capsys: Capture) -> None:
-    (run,) = listed(capsys, "command=distill-student")
-    summary = json.loads((student(tree) / "summary.json").read_text())
+def test_a_student_is_shown_as_its_summary_has_it(student: Path, listed: Listed) -> None:
+    (run,) = listed("command=distill-student")
+    summary = json.loads((student / "summary.json").read_text())
     assert (run["model"], run["teacher_model"], run["dataset"]) == ("mlp_30", "mlp_30", "mnist")
     assert (run["temperature"], run["alpha"]) == (4.0, 0.9)
     assert run["top1"] == summary["test"]["top1"]
     assert run["difference"] == summary["test"]["top1"] - summary["teacher"]["test"]["top1"]
 
 
-def test_a_sweep_shows_the_mean_over_seeds_of_what_is_best_on_validation(tree: Path, capsys: Capture) -> None:
-    (run,) = listed(capsys, "command=sweeps")
-    jobs = json.loads((only(tree / "sweeps") / "summary.json").read_text())["jobs"]
+def test_a_sweep_shows_the_mean_over_seeds_of_what_is_best_on_validation(sweep: Path, listed: Listed) -> None:
+    (run,) = listed("command=sweeps")
+    jobs = json.loads((sweep / "summary.json").read_text())["jobs"]
     means = {}
     for temperature in ("1", "8"):
         own = [job["summary"] for job in jobs if f"temperature={temperature}" in job["overrides"]]
@@ -91,60 +72,64 @@ def test_a_sweep_shows_the_mean_over_seeds_of_what_is_best_on_validation(tree: P
         (["--limit=0", "--all"], 9),
     ],
 )
-def test_filters_and_limits(tree: Path, capsys: Capture, filters: list[str], count: int) -> None:
-    assert len(listed(capsys, *filters)) == count
+def test_filters_and_limits(tree: Path, filters: list[str], count: int, listed: Listed) -> None:
+    assert len(listed(*filters)) == count
 
 
-def test_numbers_sort_from_the_best_and_a_minus_turns_them_round(tree: Path, capsys: Capture) -> None:
-    best = [run["top1"] for run in listed(capsys, "--all", "sort=top1")]
-    worst = [run["top1"] for run in listed(capsys, "--all", "sort=-top1")]
+def test_numbers_sort_from_the_best_and_a_minus_turns_them_round(tree: Path, listed: Listed) -> None:
+    best = [run["top1"] for run in listed("--all", "sort=top1")]
+    worst = [run["top1"] for run in listed("--all", "sort=-top1")]
     assert best[:-1] == sorted(best[:-1], reverse=True)
     assert worst == [*best[-2::-1], None], "what has no number stands last both ways"
-    assert [run["id"] for run in listed(capsys, "sort=-started")] == [run["id"] for run in listed(capsys)][::-1]
+    assert [run["id"] for run in listed("sort=-started")] == [run["id"] for run in listed()][::-1]
 
 
 def test_every_order_that_completion_offers_is_one() -> None:
     assert set(ORDERS) == set(_KEYS)
 
 
-BROKEN: dict[str, Callable[[Path], object]] = {
-    "run.json is missing": lambda run: (run / "run.json").unlink(),
-    "run.json is torn": lambda run: (run / "run.json").write_text((run / "run.json").read_text()[:-20]),
-    "run.json is a list": lambda run: (run / "run.json").write_text("[]"),
-    "run.json has no time": lambda run: edit(run / "run.json", started="yesterday"),
-    "run.json has no status": lambda run: edit(run / "run.json", status="fine"),
-    "run.json has no text": lambda run: edit(run / "run.json", command=7),
-    "run.json is a directory": lambda run: ((run / "run.json").unlink(), (run / "run.json").mkdir()),
-    "summary.json is missing": lambda run: (run / "summary.json").unlink(),
-    "summary.json is no JSON": lambda run: (run / "summary.json").write_text("{"),
-    "summary.json lacks test": lambda run: edit(run / "summary.json", test=None),
-    "summary.json has text for a number": lambda run: edit(run / "summary.json", seed="0"),
-    "the command is another": lambda run: edit(run / "run.json", command="../sh"),
+BROKEN: dict[str, Callable[[Path, Edit], object]] = {
+    "run.json is missing": lambda run, edit: (run / "run.json").unlink(),
+    "run.json is torn": lambda run, edit: (run / "run.json").write_text((run / "run.json").read_text()[:-20]),
+    "run.json is a list": lambda run, edit: (run / "run.json").write_text("[]"),
+    "run.json has no time": lambda run, edit: edit(run / "run.json", started="yesterday"),
+    "run.json has no status": lambda run, edit: edit(run / "run.json", status="fine"),
+    "run.json has no text": lambda run, edit: edit(run / "run.json", command=7),
+    "run.json is a directory": lambda run, edit: ((run / "run.json").unlink(), (run / "run.json").mkdir()),
+    "summary.json is missing": lambda run, edit: (run / "summary.json").unlink(),
+    "summary.json is no JSON": lambda run, edit: (run / "summary.json").write_text("{"),
+    "summary.json lacks test": lambda run, edit: edit(run / "summary.json", test=None),
+    "summary.json has text for a number": lambda run, edit: edit(run / "summary.json", seed="0"),
+    "the command is another": lambda run, edit: edit(run / "run.json", command="../sh"),
 }
 
 
 @pytest.mark.parametrize("damage", BROKEN)
-def test_a_broken_run_is_shown_with_its_reason_beside_the_others(tree: Path, capsys: Capture, damage: str) -> None:
-    BROKEN[damage](student(tree))
-    runs = listed(capsys)
+def test_a_broken_run_is_shown_with_its_reason_beside_the_others(
+    tree: Path, capsys: Capture, damage: str, student: Path, listed: Listed, edit: Edit
+) -> None:
+    BROKEN[damage](student, edit)
+    runs = listed()
     assert len(runs) == 4
     (broken,) = [run for run in runs if run["status"] == "broken"]
-    assert broken["id"] == student(tree).name
+    assert broken["id"] == student.name
     assert broken["problem"]
     assert main(["runs"]) == 0
     out = capsys.readouterr().out
-    assert f"broken: {student(tree).relative_to(tree.parent)}: " in out
-    assert [run["status"] for run in listed(capsys, "status=broken")] == ["broken"]
+    assert f"broken: {student.relative_to(tree.parent)}: " in out
+    assert [run["status"] for run in listed("status=broken")] == ["broken"]
 
 
-def test_a_run_whose_process_is_gone_was_interrupted(tree: Path, capsys: Capture) -> None:
-    edit(student(tree) / "run.json", status="running", pid=2**22 + 1, ended=None)
-    (run,) = listed(capsys, "command=distill-student")
+def test_a_run_whose_process_is_gone_was_interrupted(student: Path, listed: Listed, edit: Edit) -> None:
+    edit(student / "run.json", status="running", pid=2**22 + 1, ended=None)
+    (run,) = listed("command=distill-student")
     assert (run["status"], run["model"], run["temperature"]) == ("interrupted", "mlp_30", 4.0)
 
 
-def test_names_reach_the_terminal_without_control_characters(tree: Path, capsys: Capture) -> None:
-    edit(student(tree) / "summary.json", model="\x1b[31mred\n\u202e")
+def test_names_reach_the_terminal_without_control_characters(
+    tree: Path, capsys: Capture, student: Path, edit: Edit
+) -> None:
+    edit(student / "summary.json", model="\x1b[31mred\n\u202e")
     (tree / "train-teacher" / "a\x1b]0;title\x07").mkdir()
     assert main(["runs"]) == 0
     out = capsys.readouterr().out
@@ -179,18 +164,20 @@ def test_where_there_is_nothing_it_says_what_to_do(tmp_path: Path, capsys: Captu
     assert "kd train-teacher" in capsys.readouterr().out
 
 
-def test_where_nothing_fits_it_does_not_say_to_train(tree: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_where_nothing_fits_it_does_not_say_to_train(
+    tmp_path: Path, capsys: Capture, student: Path, edit: Edit
+) -> None:
     assert main(["runs", "model=nope"]) == 0
     assert capsys.readouterr().out.startswith("There is no run that fits model=nope under outputs. All there are: kd")
-    shutil.copytree(student(tree), tmp_path / "distill-student" / student(tree).name)
-    edit(tmp_path / "distill-student" / student(tree).name / "run.json", smoke=True)
+    shutil.copytree(student, tmp_path / "distill-student" / student.name)
+    edit(tmp_path / "distill-student" / student.name / "run.json", smoke=True)
     assert main(["runs", f"output_dir={tmp_path}"]) == 0
     assert capsys.readouterr().out.rstrip().endswith("but for trials with --smoke (1): kd runs --smoke")
 
 
-def test_jobs_of_a_sweep_are_told_apart(tree: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jobs_of_a_sweep_are_told_apart(capsys: Capture, monkeypatch: pytest.MonkeyPatch, sweep: Path) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    assert main(["runs", f"sweep={only(tree / 'sweeps').name}"]) == 0
+    assert main(["runs", f"sweep={sweep.name}"]) == 0
     lines = capsys.readouterr().out.splitlines()[1:]
     told = [re.search(r"mlp_30 <- mlp_30: (temperature=\d seed=\d)", line) for line in lines]
     assert len({match[1] for match in told if match}) == len(lines) == 4
@@ -207,7 +194,7 @@ sys.exit(code or any(name in sys.modules for name in ("torch", "hydra", "pydanti
 def test_a_thousand_runs_take_less_than_half_a_second_and_neither_torch_nor_hydra(
     run_tree: Path, tmp_path: Path
 ) -> None:
-    source = only(run_tree / "outputs" / "distill-student")
+    (source,) = (run_tree / "outputs" / "distill-student").glob("2*")
     for number in range(1000):
         run = tmp_path / "outputs" / "distill-student" / f"20260101T{number:06}Z-abcd"
         run.mkdir(parents=True)
