@@ -21,6 +21,7 @@ from kdcli.commands.override_errors import explain
 from kdcli.commands.request import Request
 from kdcli.commands.task import Task
 from kdcli.errors import KDError, UsageError
+from kdcli.program.signals import undivided
 
 _QUIET = ("hydra/job_logging=none", "hydra/hydra_logging=none")
 _OURS = ("hydra.run.dir=.", "hydra.output_subdir=null", "hydra.sweep.dir=.", "hydra.sweep.subdir=.")
@@ -49,7 +50,8 @@ def run_task(request: Request, task: Task) -> int:
     prepare()
     try:
         printed = any(request.flag(name) is not None for name in ("--cfg", "--info", "--hydra-help"))
-        (_print_with_hydra if printed and not task.shows_job else _compose_and_call)(request, task)
+        with undivided():
+            (_print_with_hydra if printed and not task.shows_job else _compose_and_call)(request, task)
     except SystemExit as asked:
         return UsageError.exit_code if asked.code else 0
     except KDError:

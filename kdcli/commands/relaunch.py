@@ -40,7 +40,7 @@ class ResumeTask(Task):
 class KdResumer(KdSweeper):
     """Hands the launcher the programs that are not done."""
 
-    def sweep(self, arguments: list[str]) -> None:
+    def carry_out(self, arguments: list[str]) -> None:
         """Finish the sweep; the task then holds its exit code.
 
         Raises:

@@ -75,7 +75,7 @@ class SearchTask(Task):
 class KdSearcher(KdSweeper):
     """Chooses jobs batch by batch, each from what came of those before it."""
 
-    def sweep(self, arguments: list[str]) -> None:
+    def carry_out(self, arguments: list[str]) -> None:
         """Run the search, or go on with it; the task then holds its exit code.
 
         Raises:

@@ -78,7 +78,7 @@ class LinesTask(Task):
 class LineSweeper(KdSweeper):
     """Takes its jobs from the task."""
 
-    def sweep(self, arguments: list[str]) -> None:
+    def carry_out(self, arguments: list[str]) -> None:
         """Compose the jobs, and run them where that is wanted.
 
         Raises:
@@ -89,7 +89,7 @@ class LineSweeper(KdSweeper):
         if task.only_compose:
             task.jobs = compose_jobs(Composer(self._context.config_loader, self._config), task.lines, task.request)
         else:
-            super().sweep(arguments)
+            super().carry_out(arguments)
 
     def _expand(self, arguments: list[str]) -> list[list[str]]:
         assert isinstance(self._task, LinesTask)

@@ -27,6 +27,7 @@ from kdcli.commands.request import Request
 from kdcli.commands.screen import show_error
 from kdcli.commands.task import PROGRAM_KEY, Task
 from kdcli.errors import Interrupted, Stopped, UsageError
+from kdcli.program.signals import divisible, undivided
 from kdcli.rundir import RunDir
 
 # Hydra instantiates no plugin that is not named as if it were in this package.
@@ -57,7 +58,12 @@ class KdSweeper(Sweeper):
         """Made when all jobs have been checked: Ray takes seconds to start."""
         return launchers.make_launcher(self._context, self._task, self._config)
 
+    @divisible()
     def sweep(self, arguments: list[str]) -> None:
+        """What Hydra calls: everything about the sweep."""
+        self.carry_out(arguments)
+
+    def carry_out(self, arguments: list[str]) -> None:
         """Run the sweep; the task then holds its exit code.
 
         Raises:
@@ -78,6 +84,7 @@ class KdSweeper(Sweeper):
             self._launch(jobs[0].overrides, started.programs)
             self._task.exit_code = sweep.finish(started, self._task.flags)
 
+    @undivided()
     def _expand(self, arguments: list[str]) -> list[list[str]]:
         """The overrides of each job."""
         parser = OverridesParser.create(self._context.config_loader)
@@ -108,7 +115,8 @@ class KdSweeper(Sweeper):
 
     def _launch_here(self, lines: list[list[str]]) -> None:
         try:
-            ended = self._launcher.launch(lines, initial_job_idx=0)
+            with undivided():
+                ended = self._launcher.launch(lines, initial_job_idx=0)
             for job in ended:
                 if job.status == JobStatus.FAILED:
                     raise job._return_value
@@ -146,6 +154,7 @@ def compose_jobs(composer: Composer, lines: list[list[str]], request: Request) -
     return jobs
 
 
+@undivided()
 def compose_job(composer: Composer, index: int, overrides: list[str], request: Request) -> Job:
     """Compose and check one job.
 

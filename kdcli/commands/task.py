@@ -14,6 +14,7 @@ from kdcli.commands.flags import Flags
 from kdcli.commands.request import Request
 from kdcli.commands.workers import Origin
 from kdcli.errors import Interrupted, Stopped, UsageError
+from kdcli.program.signals import divisible, undivided
 
 PROGRAM_KEY = "kd_program"
 
@@ -49,6 +50,7 @@ class Task:
         """The line asks for ``--cfg job``, which is checked before it is printed, as Hydra's own would not be."""
         return self.request.flag("--cfg") == "job"
 
+    @divisible()
     def __call__(self, config: DictConfig) -> int:
         """Run a program of a sweep, or the single job of the command line, whose error is kept for the caller."""
         self.started = True
@@ -65,12 +67,14 @@ class Task:
         if launcher != "basic":
             what = f"hydra/launcher={launcher} runs the programs of a sweep"
             raise UsageError(what, where="hydra/launcher", fix="add -m, for one job too")
-        typed = composed.typed(composed.plain_data(config), self.request)
-        overrides = [str(override) for override in HydraConfig.get().overrides.task]
+        with undivided():
+            typed = composed.typed(composed.plain_data(config), self.request)
+            overrides = [str(override) for override in HydraConfig.get().overrides.task]
         module = import_module(f"kdcli.commands.{self.request.spec.module}")
         code: int = module.run(typed, overrides, self.flags)
         return code
 
+    @undivided()
     def _show(self, config: DictConfig) -> int:
         composed.check_shown(config, self.request)
         if self.request.flag("--resolve") is not None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from kdcli.errors import Interrupted, Stopped, Terminated
 
@@ -40,21 +41,63 @@ class StopRequest:
 def stop_request() -> Iterator[StopRequest]:
     """Listen for the signals while a training runs; the former handlers come back afterwards."""
     request = StopRequest()
-    with _handled(_SIGNALS, request.receive):
+    with _handled(dict.fromkeys(_SIGNALS, request.receive)):
         yield request
 
 
 @contextmanager
 def terminable() -> Iterator[None]:
     """Let SIGTERM and SIGUSR1 end a command as Ctrl-C does, where no training listens to them."""
-    with _handled(_SIGNALS[1:], _terminate):
+    with _handled(dict.fromkeys(_SIGNALS[1:], _terminate)):
         yield
 
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
     """Let a run that is ending write that down: it ends anyhow, whatever signal comes meanwhile."""
-    with _handled(_SIGNALS, lambda number, frame: None):
+    with _handled(dict.fromkeys(_SIGNALS, lambda number, frame: None)):
+        yield
+
+
+class _Later:
+    """A handler that keeps signals for the handlers before it."""
+
+    def __init__(self) -> None:
+        self.former = {number: signal.getsignal(number) for number in _SIGNALS}
+        self._kept: list[int] = []
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self._kept.append(number)
+
+    def deliver(self) -> None:
+        if self._kept:
+            signal.raise_signal(self._kept.pop())
+
+
+@contextmanager
+def undivided() -> Iterator[None]:
+    """Let signals wait for the end of a short piece of work that does not survive to be cut off anywhere.
+
+    Such are Hydra's and OmegaConf's: of one in twenty interruptions they made an error of their own, which kd then took
+    for a mistake in the configuration.
+    """
+    later = _Later()
+    try:
+        with _handled(dict.fromkeys(_SIGNALS, later)):
+            yield
+    finally:
+        later.deliver()
+
+
+@contextmanager
+def divisible() -> Iterator[None]:
+    """Within what is undivided: let signals act at once again, and those that have waited first."""
+    later = signal.getsignal(signal.SIGTERM)
+    if not isinstance(later, _Later):
+        yield
+        return
+    with _handled(later.former):
+        later.deliver()
         yield
 
 
@@ -63,8 +106,8 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 
 @contextmanager
-def _handled(numbers: Sequence[int], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    former = {number: signal.signal(number, handler) for number in numbers}
+def _handled(handlers: Mapping[signal.Signals, Any]) -> Iterator[None]:
+    former = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:

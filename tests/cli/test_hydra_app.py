@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import os
 import pickle
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
+from types import FrameType
 from typing import Any
 
 import pytest
 import yaml
 from hydra._internal.utils import get_args_parser
 
+from kdcli.__main__ import main
+from kdcli.commands import hydra_app, sweeper
 from kdcli.commands.flags import Flags
 from kdcli.commands.hydra_app import lenient_argparse
 from kdcli.commands.request import Request
@@ -120,3 +126,47 @@ def test_argparse_is_as_it_was_after_the_parser_is_built() -> None:
     with lenient_argparse((3, 14)):
         pass
     assert argparse.ArgumentParser._check_help is _check_help_of_3_14  # type: ignore[attr-defined]
+
+
+def stopped_in(line: str, after: str, function: str) -> int:
+    """The exit code of a line whose process gets a SIGTERM when, after one function, another is called first."""
+    awaited = [function, after]
+
+    def watch(frame: FrameType, event: str, argument: object) -> None:
+        if event == "call" and awaited and frame.f_code.co_name == awaited[-1]:
+            awaited.pop()
+            if not awaited:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    sys.setprofile(watch)
+    try:
+        code = main(line.split())
+    finally:
+        sys.setprofile(None)
+    assert awaited == []
+    return code
+
+
+SINGLE = "train-teacher --cfg job"
+SWEEP = "train-teacher -m optimizer=sgd,adamw --dry-run"
+# Where OmegaConf, when it is stopped, raises an error of its own, which it or Hydra may even take for an answer.
+CUT = [
+    (SINGLE, "load_configuration", "get_dataclass_data"),
+    (SINGLE, "load_configuration", "_key"),
+    (SWEEP, "compose_job", "get_dataclass_data"),
+    (SWEEP, "compose_job", "_key"),
+]
+
+
+@pytest.mark.parametrize(("line", "after", "function"), CUT)
+def test_a_signal_while_hydra_composes_stops_the_command(line: str, after: str, function: str) -> None:
+    assert stopped_in(line, after, function) == 143
+
+
+@pytest.mark.parametrize(("line", "after", "function"), CUT)
+def test_if_hydra_were_cut_short_the_stop_would_be_lost(
+    line: str, after: str, function: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hydra_app, "undivided", nullcontext)
+    monkeypatch.setattr(sweeper, "compose_job", sweeper.compose_job.__wrapped__)
+    assert stopped_in(line, after, function) != 143

@@ -13,7 +13,7 @@ import pytest
 from kdcli.commands.screen import as_kd_error
 from kdcli.errors import Interrupted, MachineError, Stopped, Terminated, UsageError
 from kdcli.program.run import Manner, recorded
-from kdcli.program.signals import stop_request, terminable
+from kdcli.program.signals import divisible, stop_request, terminable, undivided
 from kdcli.rundir import RunDir, create_run
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -74,6 +74,76 @@ def test_code_that_catches_every_exception_does_not_go_on_after_a_signal() -> No
 
     with pytest.raises(Stopped), terminable():
         careless()
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_an_undivided_piece_ends_before_a_signal_acts(number: signal.Signals) -> None:
+    done, before = [], [signal.getsignal(each) for each in SIGNALS]
+
+    def work() -> None:
+        with undivided():
+            os.kill(os.getpid(), number)
+            done.append("all")
+        done.append("more")
+
+    with pytest.raises(KeyboardInterrupt), terminable():
+        work()
+    assert done == ["all"]
+    assert [signal.getsignal(each) for each in SIGNALS] == before
+
+
+def test_a_stop_wins_over_an_error_of_the_undivided_piece() -> None:
+    def work() -> None:
+        with undivided():
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise UsageError("a wrong key")
+
+    with pytest.raises(Stopped), terminable():
+        work()
+
+
+@pytest.mark.parametrize("when", ["before", "within"])
+def test_within_an_undivided_piece_a_divisible_one_is_stopped_at_once(when: str) -> None:
+    done = []
+
+    def work() -> None:
+        with undivided():
+            if when == "before":
+                os.kill(os.getpid(), signal.SIGTERM)
+            done.append("whole")
+            with divisible():
+                os.kill(os.getpid(), signal.SIGTERM)
+                done.append("cut off")
+            done.append("cut off")
+
+    with pytest.raises(Stopped), terminable():
+        work()
+    assert done == ["whole"]
+
+
+def test_what_is_divisible_anyway_keeps_its_handlers() -> None:
+    with stop_request() as stop, divisible():
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop()
+
+
+def test_what_fails_because_it_was_cut_short_was_interrupted() -> None:
+    def cut_short() -> None:
+        try:
+            raise Stopped(Terminated("asked"))
+        finally:
+            raise AttributeError("half made")
+
+    with pytest.raises(AttributeError) as caught:
+        cut_short()
+    assert as_kd_error(caught.value).exit_code == 143
+    assert as_kd_error(AttributeError("made badly")).exit_code == 1
+
+
+def test_a_run_that_could_not_be_saved_when_it_was_stopped_says_so() -> None:
+    error = OSError(28, "No space left on device")
+    error.__context__ = Stopped(Terminated("asked"))
+    assert as_kd_error(error).exit_code == 6
 
 
 @pytest.mark.parametrize(
