@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import shlex
@@ -46,6 +47,9 @@ def test_the_examples_run_as_they_stand(
     assert len(list(Path("digits").rglob("*.png"))) == 800
     assert len(list(Path("outputs").glob("distill-student/*/export/model.onnx"))) == 2
     assert len(list(Path("outputs").glob("import/*/summary.json"))) == 1
+    learned = [json.loads(path.read_text())["test"]["top1"] for path in Path("outputs").rglob("*Z-*/summary.json")]
+    assert len(learned) == 7
+    assert min(learned) > 0.8  # nobody shows a friend a network that guesses
     assert "same class 100.00 %" in capsys.readouterr().out
 
 
