@@ -72,7 +72,7 @@ def specialists_sentences(summary: Summary) -> list[str]:
             f"{count(found.generalist_val.errors)} ({decimals(found.generalist_val.nll, 4)}) without."
         )
     lines.append(
-        f"{count(summary.epochs)} epochs ({count(summary.steps)} steps each) in {duration(summary.wall_seconds)}."
+        f"{plural(summary.epochs, 'epoch')} ({plural(summary.steps, 'step')} each) in {duration(summary.wall_seconds)}."
     )
     return lines
 

@@ -168,7 +168,7 @@ def _formula(summary: Summary) -> str:
 
 
 def _training(summary: Summary) -> str:
-    line = f"{count(summary.epochs)} epochs ({count(summary.steps)} steps) in {duration(summary.wall_seconds)}"
+    line = f"{plural(summary.epochs, 'epoch')} ({plural(summary.steps, 'step')}) in {duration(summary.wall_seconds)}"
     line += f", {count(summary.images_per_second)} images/s"
     if summary.selected is None:
         return f"{line}."

@@ -147,6 +147,10 @@ def test_a_teacher_shows_its_errors_and_how_to_distil_it(teacher_summary: Make) 
     assert text.endswith("next kd distill-student teacher=latest")
 
 
+def test_one_epoch_is_no_epochs(teacher_summary: Make) -> None:
+    assert " 1 epoch (9 steps) in" in said(teacher_summary(epochs=1, steps=9))
+
+
 def test_a_teacher_elsewhere_is_named_by_its_path(teacher_summary: Make) -> None:
     text = said(teacher_summary(run="my runs/train-teacher/x"))
     assert text.endswith("""next kd distill-student 'teacher="my runs/train-teacher/x"'""")
