@@ -107,6 +107,14 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
+def interruption_behind(error: BaseException) -> KeyboardInterrupt | None:
+    """What cut the code short that then failed in another way: libraries do where they are stopped while loaded."""
+    before: BaseException | None = error
+    while before is not None and not isinstance(before, KeyboardInterrupt):
+        before = before.__cause__ or before.__context__
+    return before
+
+
 def why_stopped(error: BaseException) -> Interrupted:
     """What to tell the user of an interruption, whatever form it came in."""
     if isinstance(error, Interrupted):

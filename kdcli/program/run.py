@@ -15,7 +15,7 @@ from kdcli.build import Data, load_dataset, pick_device
 from kdcli.engine.bank import Bank
 from kdcli.engine.fit import Fit
 from kdcli.engine.ranks import current
-from kdcli.errors import DivergedError, Interrupted, KDError, MachineError, UsageError, why_stopped
+from kdcli.errors import DivergedError, Interrupted, KDError, MachineError, UsageError, interruption_behind, why_stopped
 from kdcli.program.beginning import beginning
 from kdcli.program.finish import Outcome, conclude, measured, summarise
 from kdcli.program.fits import make_fit
@@ -206,16 +206,17 @@ def recorded(runs: Sequence[RunDir]) -> Iterator[None]:
             yield
         except BaseException as error:
             with undisturbed():
+                known = as_recorded(error)
                 for run in runs:
                     if run.record.status == "running":
-                        run.set_status(_status_of(error), as_recorded(error))
+                        run.set_status(_status_of(known), known)
             if isinstance(error, SystemExit):
-                raise as_recorded(error) from error
+                raise known from error
             raise
 
 
-def _status_of(error: BaseException) -> Any:
-    if isinstance(error, Interrupted | KeyboardInterrupt):
+def _status_of(error: KDError) -> Any:
+    if isinstance(error, Interrupted):
         return "interrupted"
     return "diverged" if isinstance(error, DivergedError) else "failed"
 
@@ -229,5 +230,7 @@ def as_recorded(error: BaseException) -> KDError:
     if isinstance(error, SystemExit):
         what = f"code in the training called sys.exit({error.code!r})"
         return UsageError(what, where="model.target", fix="raise an exception there instead")
-    kind = MachineError if isinstance(error, OSError) else KDError
-    return kind(f"{type(error).__name__}: {error}")
+    if isinstance(error, OSError):
+        return MachineError(f"{type(error).__name__}: {error}")
+    stop = interruption_behind(error)
+    return KDError(f"{type(error).__name__}: {error}") if stop is None else why_stopped(stop)

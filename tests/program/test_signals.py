@@ -19,6 +19,11 @@ from kdcli.rundir import RunDir, create_run
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
+def _after(first: BaseException, error: Exception) -> Exception:
+    error.__context__ = first
+    return error
+
+
 @pytest.fixture
 def create(configure: Callable[..., Any], manner: Manner, tmp_path: Path) -> Callable[[], RunDir]:
     contents = manner.contents(configure("train-teacher", "device=cpu"))
@@ -141,8 +146,7 @@ def test_what_fails_because_it_was_cut_short_was_interrupted() -> None:
 
 
 def test_a_run_that_could_not_be_saved_when_it_was_stopped_says_so() -> None:
-    error = OSError(28, "No space left on device")
-    error.__context__ = Stopped(Terminated("asked"))
+    error = _after(Stopped(Terminated("asked")), OSError(28, "No space left on device"))
     assert as_kd_error(error).exit_code == 6
 
 
@@ -156,6 +160,8 @@ def test_a_run_that_could_not_be_saved_when_it_was_stopped_says_so() -> None:
         (OSError(28, "No space left on device"), "failed", 6),
         (MachineError("no room"), "failed", 6),
         (ZeroDivisionError(), "failed", 1),
+        (_after(Stopped(Terminated("asked")), OSError(28, "No space left on device")), "failed", 6),
+        (_after(Stopped(Terminated("asked")), ImportError("initialization failed")), "interrupted", 143),
     ],
 )
 def test_a_record_says_what_ended_the_run(run: RunDir, error: BaseException, status: str, code: int) -> None:
