@@ -156,7 +156,7 @@ def check_same_classes(card: NetworkCard, dataset: Dataset, run: Path) -> None:
             raise UsageError(
                 f"the network knows {what} {_listed(of_network)}, the dataset {dataset.name} has {_listed(of_dataset)}",
                 where=f"teacher={run}, dataset={dataset.name}",
-                fix="use a network that was trained on the same classes, in the same order",
+                fix="say dataset=... as in its training, or use a network that knows these classes in this order",
             )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import sys
 
@@ -31,13 +32,24 @@ def end_training(run: RunDir, flags: Flags) -> int:
         from kdcli.report.verdict import training_verdict
 
         width = shutil.get_terminal_size((100, 24)).columns
-        conclude = training_verdict if summary.specialists is None else specialists_verdict
         page = run.path / REPORT
         shown = str(page) if page.exists() else None
-        verdict = conclude(summary, width=width, smoke=run.record.smoke, page=shown)
+        if summary.specialists is None:
+            verdict = training_verdict(summary, width=width, smoke=run.record.smoke, page=shown, data=data_words(run))
+        else:
+            verdict = specialists_verdict(summary, width=width, smoke=run.record.smoke, page=shown)
         sys.stdout.write(encodable(verdict + "\n", sys.stdout.encoding))
     _check_baseline(run)
     return 0
+
+
+def data_words(run: RunDir) -> list[str]:
+    """What a run's command line said of its data, to be said again; nothing where that cannot be read."""
+    try:
+        words = run.overrides()
+    except CheckpointError:
+        return []
+    return [shlex.quote(word) for word in words if word.startswith(("dataset=", "dataset."))]
 
 
 def _check_baseline(run: RunDir) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kdcli.commands.ending import data_words
 from kdcli.commands.flags import Flags
 from kdcli.commands.manner import make_manner
 from kdcli.commands.reporting import write_evaluation_report
@@ -146,8 +147,8 @@ def _next_command(runs: Sequence[RunDir | Path]) -> str:
         return f"kd evaluate {override('run', ['latest', str(runs[0])])}"
     summary = read_summary(found[0]) if len(runs) == 1 else None
     if summary is not None and summary.command != SPECIALIST:
-        return next_command(summary)
+        return next_command(summary, data_words(found[0]))
     teacher = next((run for run in found if run.record.command in TEACHING), None)
     if teacher is None:
         return f"kd report {shlex.quote(str(home_of(found[0])))}"
-    return f"kd distill-student {override('teacher', str(teacher.path))}"
+    return " ".join(["kd distill-student", override("teacher", str(teacher.path)), *data_words(teacher)])

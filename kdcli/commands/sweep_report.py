@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdcli.commands.ending import data_words
 from kdcli.commands.flags import parse_line
 from kdcli.disk import remove_leftovers, write_atomic
 from kdcli.errors import CheckpointError, KDError, UsageError
@@ -140,7 +141,7 @@ def _next(sweep: RunDir, entry: LedgerEntry) -> str:
     if summary.baseline is not None and entry.baseline is not None:
         place = str(sweep.path / baseline_name(entry.baseline))
         summary = summary.model_copy(update={"baseline": summary.baseline.model_copy(update={"run": place})})
-    return next_command(summary) + " --smoke" * sweep.record.smoke
+    return next_command(summary, data_words(run)) + " --smoke" * sweep.record.smoke
 
 
 def _summary(run: RunDir) -> Summary:

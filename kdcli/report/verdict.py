@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kdcli.report.paste import is_latest, override
@@ -26,7 +27,9 @@ _ONE_SEED = "This compares one training of each; a sweep over seeds (-m seed=0,1
 SMOKE = "This was a smoke run, of two batches a phase: its numbers say nothing."
 
 
-def training_verdict(summary: Summary, *, width: int, smoke: bool = False, page: str | None = None) -> str:
+def training_verdict(
+    summary: Summary, *, width: int, smoke: bool = False, page: str | None = None, data: Sequence[str] = ()
+) -> str:
     """The end of a training command: what came out, whether it means anything, where it is and what to do next.
 
     Args:
@@ -34,19 +37,20 @@ def training_verdict(summary: Summary, *, width: int, smoke: bool = False, page:
         width: Columns of the terminal.
         smoke: The run was a smoke run: said, and kept up in the next command.
         page: Where its report is, if it has one.
+        data: What the next command has to say of the data.
     """
     said = [SMOKE] * smoke + (student_sentences(summary) if summary.teacher else network_sentences(summary))
     blocks = [
         table(RESULT_COLUMNS, result_rows(summary), width=width),
         "\n".join(wrap(sentence, width) for sentence in said),
-        last_lines(summary, smoke=smoke, page=page),
+        last_lines(summary, smoke=smoke, page=page, data=data),
     ]
     return "\n\n".join(blocks)
 
 
-def last_lines(summary: Summary, *, smoke: bool, page: str | None) -> str:
+def last_lines(summary: Summary, *, smoke: bool, page: str | None, data: Sequence[str] = ()) -> str:
     """Where a training and its report are, and what to do next."""
-    lines = {"run": summary.run, "see": page, "next": next_command(summary) + " --smoke" * smoke}
+    lines = {"run": summary.run, "see": page, "next": next_command(summary, data) + " --smoke" * smoke}
     return "\n".join(f"{name:<5} {clean(text)}" for name, text in lines.items() if text is not None)
 
 
@@ -210,10 +214,10 @@ def _selection_sentences(summary: Summary, selection: SelectionSummary) -> list[
     ]
 
 
-def next_command(summary: Summary) -> str:
-    """What to run next: distil the teacher, or measure student, baseline and teacher side by side."""
+def next_command(summary: Summary, data: Sequence[str] = ()) -> str:
+    """What to run next: distil the teacher, on its data, or measure student, baseline and teacher side by side."""
     if summary.teacher is None:
         run = "latest" if is_latest(summary.run, summary.command) else summary.run
-        return f"kd distill-student {override('teacher', run)}"
+        return " ".join(["kd distill-student", override("teacher", run), *data])
     baseline = [] if summary.baseline is None else [summary.baseline.run]
     return f"kd evaluate {override('run', [*summary.teacher.run, *baseline, summary.run])}"

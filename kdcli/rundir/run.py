@@ -12,7 +12,7 @@ from kdcli.json_io import read_json, write_json_atomic
 from kdcli.processes import host, is_alive
 from kdcli.rundir.record import RunRecord, Status, error_record, now
 from kdcli.strict import check_schema, validated
-from kdcli.yaml_io import check_plain, load_yaml
+from kdcli.yaml_io import check_plain, load_yaml, load_yaml_list
 
 RECORD = "run.json"
 CONFIG = "config.yaml"
@@ -91,6 +91,10 @@ class RunDir:
         config = load_yaml(self.path / CONFIG)
         check_plain(config, error=CheckpointError, file=self.path / CONFIG)
         return config
+
+    def overrides(self) -> list[str]:
+        """The ``key=value`` words that it was started with."""
+        return [str(word) for word in load_yaml_list(self.path / OVERRIDES)]
 
     def summary(self) -> dict[str, Any]:
         """The result."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -52,6 +53,21 @@ def test_temperature_and_alpha_are_ignored_said_to_be_and_null(capsys: pytest.Ca
     assert [summary(run)[key] for key in ("temperature", "alpha")] == [None, None]
     assert summary(run)["test"]["errors"] == int(said.out.split(" right: ")[1].split(" errors")[0].replace(",", ""))
     assert said.out.splitlines()[-2:] == [f"run   {run.path}", "next  kd distill-student teacher=latest"]
+
+
+def test_the_next_line_is_about_the_same_data_and_works_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    csv = Path("my flowers, [2].csv")
+    csv.write_text("width,kind\n" + "1.5,a\n2.5,b\n" * 50)
+    table = [f"dataset.path='{csv}'", "dataset.target=kind"]
+    for data in (["dataset=letter"], ["dataset=csv", *table]):
+        assert main(["train-teacher", "model=mlp_30", *data, "--smoke"]) == 0
+        trained = shlex.split(capsys.readouterr().out.splitlines()[-1])
+        assert main(["evaluate", "run=latest", "--smoke"]) == 0
+        measured = shlex.split(capsys.readouterr().out.splitlines()[-1])
+        for program, *line in (trained[1:], measured[1:]):
+            assert program == "kd"
+            assert set(data) <= set(line)
+            assert main([*line, "model=mlp_30", "--dry-run"]) == 0
 
 
 def test_a_run_started_by_itself_has_figures_and_a_report_unless_the_environment_leaves_them_out(
