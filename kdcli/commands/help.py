@@ -30,18 +30,20 @@ Exit codes
   4    checkpoint rejected
   5    diverged (a loss or gradient that is not finite)
   6    environment or I/O: disk, permissions, device, a missing package
-  7    a sweep finished with failed jobs
+  7    a sweep, study or run finished with failed jobs or networks
   130  Ctrl-C
   143  SIGTERM
 """
 _RUNS = """\
 Filters: a list a,b takes any of them; * and ? stand for other letters
-  command=   train-teacher, distill-student, train-specialists, evaluate, sweeps, search or studies
+  command=   train-teacher, distill-student, train-specialists, import, evaluate, sweeps, search
+             or studies
   status=    finished, running, created, interrupted, failed, diverged or broken
   model= dataset= teacher= label=    teacher is a run's name or a network's
   sweep=     a sweep's name: its jobs
   sort=      started, top1, difference, time: the newest, best or longest first; id, model: from A to Z
              a minus turns it round: sort=-top1
+  limit=     how many, as -n
   output_dir=outputs
 """
 _COMPARED = """\
