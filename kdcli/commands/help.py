@@ -36,8 +36,8 @@ Exit codes
 """
 _RUNS = """\
 Filters: a list a,b takes any of them; * and ? stand for other letters
-  command=   train-teacher, distill-student, train-specialists, import, evaluate, sweeps, search
-             or studies
+  command=   train-teacher, distill-student, train-specialists, import,
+             evaluate, sweeps, search or studies
   status=    finished, running, created, interrupted, failed, diverged or broken
   model= dataset= teacher= label=    teacher is a run's name or a network's
   sweep=     a sweep's name: its jobs
