@@ -104,9 +104,10 @@ def _widest(lines: Sequence[str]) -> int:
 def _legend(comparison: Comparison, width: int, beside: bool) -> str:
     """Which runs each number means, and with what settings where the table may have no room for them."""
     lines = []
+    digits = len(str(len(comparison.groups)))
     for number, group in enumerate(comparison.groups, 1):
         own = " ".join(f"{key}={setting_text(group.setting(key), key)}" for key in comparison.differing)
-        lines.append(wrap(f"{number}  {_names(group)}" + f"  {own}" * bool(own and not beside), width))
+        lines.append(wrap(f"{number:>{digits}}  {_names(group)}" + f"  {own}" * bool(own and not beside), width))
     return "\n".join(lines)
 
 
