@@ -15,6 +15,7 @@ from kdcli.data.types import Dataset
 from kdcli.errors import CheckpointError, UsageError
 from kdcli.models import build_model, placed
 from kdcli.rundir import RunDir
+from kdcli.rundir.run import SUMMARY
 from kdcli.schema.card import NetworkCard
 from kdcli.schema.convert import convert
 from kdcli.schema.model import Cnn, Custom, Mlp, Model, Selection, Timm, Torchvision, build_options
@@ -78,7 +79,7 @@ def load_trained(
         UsageError: A custom model without ``trust_code``.
     """
     store = run.path / "checkpoints"
-    best = select == "best" and (store / "best.json").exists()
+    best = select == "best" and ((store / "best.json").exists() or _has_selected_best(run))
     loaded = checkpoint.load(store, "best" if best else "last")
     where = str(loaded.path)
     card = convert(NetworkCard, loaded.state.get("card"), error=CheckpointError, where=where)
@@ -90,6 +91,14 @@ def load_trained(
     )
     normalization = Normalization(tuple(card.mean), tuple(card.std)).to(device)
     return Trained(run.path, card, placed(network, device).eval(), normalization, loaded.note)
+
+
+def _has_selected_best(run: RunDir) -> bool:
+    """Whether the run's numbers are of a best checkpoint, whose pointer has been lost since then."""
+    if not (run.path / SUMMARY).exists():
+        return False
+    selected = run.summary().get("selected")
+    return isinstance(selected, dict) and selected.get("by") == "best"
 
 
 def rebuild(card: NetworkCard, weights: Mapping[str, Tensor], where: str, *, trust_code: bool) -> nn.Module:

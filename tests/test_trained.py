@@ -79,6 +79,17 @@ def test_where_there_is_no_best_the_last_is_taken(run: RunDir) -> None:
     assert torch.equal(trained.network.state_dict()["output.weight"], weights(seed=2)["output.weight"])
 
 
+def test_a_lost_pointer_to_the_best_is_said(run: RunDir) -> None:
+    commit(run, 4, "best", weights(seed=1))
+    commit(run, 9, "last", weights(seed=2))
+    run.write_summary({"schema": 1, "selected": {"checkpoint": "step-000004", "epoch": 1, "by": "best"}})
+    assert load_trained(run, CPU, trust_code=False).note is None
+    (run.checkpoints / "best.json").unlink()
+    note = load_trained(run, CPU, trust_code=False).note
+    assert note is not None
+    assert "best.json could not be used" in note
+
+
 def test_a_damaged_checkpoint_gives_way_to_another_with_a_note(run: RunDir) -> None:
     commit(run, 4, "best", weights(seed=1))
     commit(run, 9, "last", weights(seed=2))

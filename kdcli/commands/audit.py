@@ -172,6 +172,8 @@ def _check_training(audit: Audit, run: RunDir) -> None:
     _check_store(audit, run.path / COHORTS[0], required=False)
     if summary is not None and summary.selected is not None:
         _check_selected(audit, run, summary)
+    if summary is not None:
+        _check_parts(audit, run, summary)
 
 
 def _check_imported(audit: Audit, run: RunDir) -> None:
@@ -212,6 +214,9 @@ def _check_store(audit: Audit, store: Path, *, required: bool) -> None:
 def _check_selected(audit: Audit, run: RunDir, summary: Summary) -> None:
     """The checkpoint that the numbers are of must be the one that its pointer names."""
     assert summary.selected is not None
+    pointer = run.checkpoints / f"{summary.selected.by}.json"
+    if summary.selected.by != "last" and not os.path.lexists(pointer):
+        _add(audit, pointer, f"is missing: {SUMMARY} is of the checkpoint that it named")
     try:
         named = checkpoint.read_pointer(run.checkpoints, summary.selected.by).dir
     except CheckpointError:
@@ -219,6 +224,15 @@ def _check_selected(audit: Audit, run: RunDir, summary: Summary) -> None:
     if named != summary.selected.checkpoint:
         what = f"says {summary.selected.checkpoint!a} was selected, and {summary.selected.by}.json names {named}"
         _add(audit, run.path / SUMMARY, what)
+
+
+def _check_parts(audit: Audit, run: RunDir, summary: Summary) -> None:
+    """The baseline and the members that a run has inside it; a job of a sweep shares a baseline beside it."""
+    baseline = [] if summary.baseline is None else [summary.baseline.run]
+    for name in [*baseline, *(member.run for member in summary.members or [])]:
+        _, own, inside = name.rpartition(f"{run.path.name}/")
+        if own and not (run.path / inside / RECORD).exists():
+            _add(audit, run.path / inside, f"is missing: {SUMMARY} names it")
 
 
 def _check_sweep(audit: Audit, run: RunDir) -> None:

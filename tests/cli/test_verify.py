@@ -70,6 +70,16 @@ def test_the_baseline_inside_is_checked_too(student: Path, capsys: pytest.Captur
     assert "baseline/checkpoints" in capsys.readouterr().out
 
 
+def test_a_baseline_that_was_taken_away_is_missed(student: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = json.loads((student / "summary.json").read_text())["baseline"]["run"]
+    student = student.rename(student.with_name(Path(name).parent.name))
+    assert main(["verify", str(student)]) == 0
+    shutil.rmtree(student / "baseline")
+    capsys.readouterr()
+    assert main(["verify", str(student)]) == 4
+    assert f"{student}/baseline: is missing" in capsys.readouterr().out
+
+
 DAMAGE: dict[str, Callable[[Path], object]] = {
     "run.json is missing": lambda run: (run / "run.json").unlink(),
     "run.json is torn": lambda run: (run / "run.json").write_text((run / "run.json").read_text()[:-20]),
@@ -92,6 +102,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     ),
     "checkpoints are missing": lambda run: shutil.rmtree(run / "checkpoints"),
     "last.json is missing": lambda run: (run / "checkpoints" / "last.json").unlink(),
+    "best.json is missing": lambda run: (run / "checkpoints" / "best.json").unlink(),
     "last.json is empty": lambda run: (run / "checkpoints" / "last.json").write_text(""),
     "a tensor file has a flipped bit": lambda run: _flip(_step(run) / "model.safetensors"),
     "a state has a flipped bit": lambda run: _flip(_step(run) / "state.json"),
