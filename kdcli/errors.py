@@ -13,6 +13,8 @@ KDError                1   a bug of ours, when raised as such
 
 from __future__ import annotations
 
+import shlex
+
 
 class KDError(Exception):
     """An error that is shown as one screen: what happened, where, and what to do.
@@ -107,16 +109,13 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def interruption_behind(error: BaseException) -> KeyboardInterrupt | None:
-    """What cut the code short that then failed in another way: libraries do where they are stopped while loaded."""
-    before: BaseException | None = error
-    while before is not None and not isinstance(before, KeyboardInterrupt):
-        before = before.__cause__ or before.__context__
-    return before
-
-
 def why_stopped(error: BaseException) -> Interrupted:
     """What to tell the user of an interruption, whatever form it came in."""
     if isinstance(error, Interrupted):
         return error
-    return error.reason if isinstance(error, Stopped) else Interrupted("stopped by Ctrl-C", fix="go on with: kd resume")
+    return error.reason if isinstance(error, Stopped) else Interrupted("stopped by Ctrl-C", fix="start it again")
+
+
+def going_on(stopped: Interrupted, home: str) -> Interrupted:
+    """The same, with where it was and how to go on."""
+    return type(stopped)(stopped.what, where=home, fix=f"kd resume {shlex.quote(home)}")

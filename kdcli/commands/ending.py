@@ -9,7 +9,7 @@ import sys
 
 from kdcli.commands.flags import Flags
 from kdcli.commands.reporting import end_report
-from kdcli.errors import CheckpointError, SweepError
+from kdcli.errors import CheckpointError, SweepError, why_stopped
 from kdcli.rundir import RunDir
 from kdcli.rundir.run import REPORT
 from kdcli.schema import convert
@@ -23,7 +23,12 @@ def end_training(run: RunDir, flags: Flags) -> int:
         SweepError: The training is whole, but its baseline diverged.
     """
     summary = convert(Summary, run.summary(), error=CheckpointError, where=str(run.path / "summary.json"))
-    end_report(run)
+    try:
+        end_report(run)
+    except KeyboardInterrupt as stopped:
+        reason = why_stopped(stopped)
+        what = f"{reason.what}; the run is finished, its report is not"
+        raise type(reason)(what, where=str(run.path), fix=f"kd report {shlex.quote(str(run.path))}") from stopped
     if flags.json:
         sys.stdout.write(json.dumps(summary.model_dump(by_alias=True), indent=2) + "\n")
     else:

@@ -6,7 +6,7 @@ import sys
 import traceback
 from typing import TextIO
 
-from kdcli.errors import KDError, MachineError, interruption_behind, why_stopped
+from kdcli.errors import KDError, MachineError, why_stopped
 
 _DIRECTIONS = "\u061c\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 _ESCAPED = {code: f"\\x{code:02x}" for code in [*range(32), *range(127, 160)] if code != 10}
@@ -34,8 +34,6 @@ def as_kd_error(error: BaseException) -> KDError:
         return MachineError(": ".join(["the memory does not suffice", *said[:1]]), fix=fix)
     if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("kdcli"):
         return MachineError(f"the package {error.name} is not installed", fix="install kd again, with its dependencies")
-    if (stop := interruption_behind(error)) is not None:
-        return why_stopped(stop)
     return KDError(
         f"a bug of ours: {type(error).__name__}: {error}",
         where=_last_place(error),

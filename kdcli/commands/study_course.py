@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,7 +12,7 @@ from kdcli.commands.manner import make_manner
 from kdcli.commands.resume import untrusted
 from kdcli.commands.study_end import conclude
 from kdcli.commands.study_part import Part, Place, run_part
-from kdcli.errors import CheckpointError, Interrupted
+from kdcli.errors import CheckpointError, Interrupted, going_on, why_stopped
 from kdcli.rundir import RunDir, create_at, describe_environment
 from kdcli.schema import convert
 from kdcli.studies.address import Value
@@ -68,9 +67,8 @@ def go_on(study: Study, home: RunDir, flags: Flags) -> int:
                 outcomes[part.label] = run_part(part, outcomes, where, say)
             conclude(study, home, outcomes, flags)
             home.set_status("finished")
-    except Interrupted as stopped:
-        again = f"kd resume {shlex.quote(str(home.path))}"
-        raise type(stopped)(stopped.what, where=str(home.path), fix=again) from stopped
+    except (Interrupted, KeyboardInterrupt) as error:
+        raise going_on(why_stopped(error), str(home.path)) from error
     return 0
 
 

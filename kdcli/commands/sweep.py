@@ -23,7 +23,7 @@ from kdcli.commands.specialists import with_generalist
 from kdcli.commands.sweep_results import LEDGER, Result, failure, read_ledger, show_results, write_results
 from kdcli.commands.train import ignored_by_teachers
 from kdcli.disk import fsync_directory, make_directory, remove_leftovers, remove_tree, temporary_name, translated
-from kdcli.errors import Interrupted, UsageError, why_stopped
+from kdcli.errors import Interrupted, Stopped, UsageError, going_on, why_stopped
 from kdcli.program.signals import terminable, undisturbed
 from kdcli.report.units import plural
 from kdcli.rundir import MetricsFile, RunDir, RunLock, create_at, create_child, create_run, resolve_run
@@ -239,7 +239,8 @@ def _marked(sweep: RunDir) -> Iterator[None]:
         with undisturbed():
             if RunDir.open(sweep.path).record.status == "running":
                 sweep.set_status("interrupted", why_stopped(stopped))
-        raise
+        reason = going_on(why_stopped(stopped), str(sweep.path))
+        raise (reason if isinstance(stopped, Interrupted) else Stopped(reason)) from stopped
 
 
 def finish(started: Sweep, flags: Flags) -> int:

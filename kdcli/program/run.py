@@ -15,19 +15,29 @@ from kdcli.build import Data, load_dataset, pick_device
 from kdcli.engine.bank import Bank
 from kdcli.engine.fit import Fit
 from kdcli.engine.ranks import current
-from kdcli.errors import DivergedError, Interrupted, KDError, MachineError, UsageError, interruption_behind, why_stopped
+from kdcli.errors import (
+    DivergedError,
+    Interrupted,
+    KDError,
+    MachineError,
+    Stopped,
+    UsageError,
+    going_on,
+    why_stopped,
+)
 from kdcli.program.beginning import beginning
 from kdcli.program.finish import Outcome, conclude, measured, summarise
 from kdcli.program.fits import make_fit
 from kdcli.program.leader import with_others
 from kdcli.program.restore import restore
 from kdcli.program.session import Session
-from kdcli.program.signals import stop_request, undisturbed
+from kdcli.program.signals import asked_to_stop, stop_request, undisturbed
 from kdcli.program.slots import Program, home_of
 from kdcli.program.teaching import LoadedTeacher
 from kdcli.program.tracking import Tracking
 from kdcli.program.train import train
 from kdcli.rundir import RunDir, RunLock, create_child, describe_environment
+from kdcli.rundir.find import RESUMABLE
 from kdcli.schema import Course, Evaluate, Import
 from kdcli.schema.results import Summary
 
@@ -205,11 +215,15 @@ def recorded(runs: Sequence[RunDir]) -> Iterator[None]:
         try:
             yield
         except BaseException as error:
+            known = as_recorded(error)
             with undisturbed():
-                known = as_recorded(error)
                 for run in runs:
                     if run.record.status == "running":
                         run.set_status(_status_of(known), known)
+            if isinstance(known, Interrupted) and known is not error:
+                home = runs[0]
+                can_go_on = home.record.command in RESUMABLE
+                raise Stopped(going_on(known, str(home.path)) if can_go_on else known) from error
             if isinstance(error, SystemExit):
                 raise known from error
             raise
@@ -230,7 +244,8 @@ def as_recorded(error: BaseException) -> KDError:
     if isinstance(error, SystemExit):
         what = f"code in the training called sys.exit({error.code!r})"
         return UsageError(what, where="model.target", fix="raise an exception there instead")
-    if isinstance(error, OSError):
-        return MachineError(f"{type(error).__name__}: {error}")
-    stop = interruption_behind(error)
-    return KDError(f"{type(error).__name__}: {error}") if stop is None else why_stopped(stop)
+    stop = asked_to_stop()
+    if stop is not None and not isinstance(error, OSError):
+        return stop
+    kind = MachineError if isinstance(error, OSError) else KDError
+    return kind(f"{type(error).__name__}: {error}")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from kdcli.errors import Interrupted, Stopped, Terminated
+from kdcli.errors import Interrupted, KDError, Stopped, Terminated, why_stopped
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
@@ -27,7 +27,7 @@ class StopRequest:
         """Remember the signal; a second Ctrl-C ends at once, which the commit protocol survives."""
         if number == signal.SIGINT and self.signal is not None:
             what = "stopped at once by a second Ctrl-C; what the last checkpoint holds is saved"
-            raise Stopped(Interrupted(what, fix="go on with: kd resume"))
+            raise Stopped(Interrupted(what, fix="start it again"))
         self.signal = number
 
     def error(self, where: str, resume: str) -> Interrupted:
@@ -41,15 +41,57 @@ class StopRequest:
 def stop_request() -> Iterator[StopRequest]:
     """Listen for the signals while a training runs; the former handlers come back afterwards."""
     request = StopRequest()
+    request.signal = _received()
     with _handled(dict.fromkeys(_SIGNALS, request.receive)):
         yield request
+
+
+class _Ending:
+    """A handler that ends the command by an exception, and remembers the signal.
+
+    Libraries that are stopped while they are loaded may swallow the exception, or raise another: torch does the one
+    while it loads numpy from C, matplotlib the other.
+    """
+
+    def __init__(self) -> None:
+        self.received = _received()
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+        raise Stopped(_reason(number))
 
 
 @contextmanager
 def terminable() -> Iterator[None]:
     """Let SIGTERM and SIGUSR1 end a command as Ctrl-C does, where no training listens to them."""
-    with _handled(dict.fromkeys(_SIGNALS[1:], _terminate)):
-        yield
+    ignored = {signal.SIGINT} if signal.getsignal(signal.SIGINT) is signal.SIG_IGN else set()
+    ending = _Ending()
+    with _handled(dict.fromkeys(set(_SIGNALS) - ignored, ending)):
+        try:
+            yield
+        except (KDError, OSError):
+            raise
+        except Exception as error:
+            if ending.received is None:
+                raise
+            raise Stopped(_reason(ending.received)) from error
+
+
+def asked_to_stop() -> Interrupted | None:
+    """What a signal has asked of this command, should the exception that it raised have been swallowed."""
+    number = _received()
+    return None if number is None else _reason(number)
+
+
+def _received() -> int | None:
+    handlers = [signal.getsignal(number) for number in _SIGNALS]
+    return next((each.received for each in handlers if isinstance(each, _Ending)), None)
+
+
+def _reason(number: int) -> Interrupted:
+    if number == signal.SIGINT:
+        return why_stopped(KeyboardInterrupt())
+    return Terminated(f"stopped by {signal.Signals(number).name}", fix="start it again")
 
 
 @contextmanager
@@ -99,10 +141,6 @@ def divisible() -> Iterator[None]:
     with _handled(later.former):
         later.deliver()
         yield
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Stopped(Terminated(f"stopped by {signal.Signals(number).name}", fix="go on with: kd resume"))
 
 
 @contextmanager

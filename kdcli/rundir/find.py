@@ -27,8 +27,11 @@ NETWORKS = (*TRAININGS, SPECIALIST, IMPORTS)
 TEACHING = (*TEACHERS, IMPORTS)
 """What the runs that can teach a student are recorded as."""
 
-_RESUMABLE = (*TRAININGS, SPECIALIST, SWEEPS, SEARCHES, STUDIES)
+RESUMABLE = (*TRAININGS, SPECIALIST, SWEEPS, SEARCHES, STUDIES)
+"""What the runs that can go on are recorded as."""
+
 _LATEST = {"teacher": "finished train-teacher", "run": "finished training", "resume": "run that can go on"}
+_TRAIN = "train one first: kd train-teacher"
 _SEE = "see which there are: kd runs"
 _SHOWN = 5
 
@@ -53,9 +56,11 @@ def resolve_run(text: str, *, root: Path, purpose: Purpose, smoke: bool) -> RunD
     if text == "latest":
         return _latest(root, purpose, smoke=smoke)
     run = _at_path(text, purpose, smoke=smoke) or _named(text, root, purpose, smoke=smoke)
-    if purpose != "run" and run.record.command not in (TEACHING if purpose == "teacher" else _RESUMABLE):
+    if purpose != "run" and run.record.command not in (TEACHING if purpose == "teacher" else RESUMABLE):
         raise UsageError(
-            f"a {run.record.command!a} cannot be used here", where=f"{purpose}={text}", fix=_first_step(purpose, smoke)
+            f"a run of {run.record.command!a} cannot be used here",
+            where=f"{purpose}={text}",
+            fix=_first_step(purpose, smoke),
         )
     return run
 
@@ -67,7 +72,8 @@ def _at_path(text: str, purpose: Purpose, *, smoke: bool) -> RunDir | None:
             return RunDir.open(path)
         if "/" in text:
             what = f"{text!r} is no run directory: it has no {RECORD}"
-            raise UsageError(what, where=f"{purpose}={text}", fix=_first_step(purpose, smoke))
+            fix = "name a run in it, or say latest" if any(path.glob(f"*/{RECORD}")) else _first_step(purpose, smoke)
+            raise UsageError(what, where=f"{purpose}={text}", fix=fix)
     return None
 
 
@@ -78,18 +84,28 @@ def _latest(root: Path, purpose: Purpose, *, smoke: bool) -> RunDir:
     if counting:
         return counting[0]
     what = f"there is no {_LATEST[purpose]} under {str(root)!r}"
+    fix = _first_step(purpose, smoke) if purpose == "teacher" or runs else _TRAIN + " --smoke" * smoke
     if fitting:
-        what += f" but for {len(fitting)} smoke runs, which count only with --smoke"
-    raise UsageError(what, where=f"{purpose}=latest", fix=_first_step(purpose, smoke))
+        what += f" but for smoke runs ({len(fitting)}), which count only with --smoke"
+        fix = "add --smoke"
+    raise UsageError(what, where=f"{purpose}=latest", fix=fix)
 
 
 def _is_latest(run: RunDir, root: Path, purpose: Purpose) -> bool:
     command = run.record.command
     if purpose == "resume":
         idle = run.status not in ("finished", "running") and not (run.status == "created" and run.has_process())
-        return command in _RESUMABLE and idle and not is_job(run, root)
+        return command in RESUMABLE and idle and not is_job(run, root) and _leads_on(run)
     wanted = TEACHERS[:1] if purpose == "teacher" else TRAININGS
     return command in wanted and run.status == "finished"
+
+
+def _leads_on(run: RunDir) -> bool:
+    """Whether resuming changes anything: what has diverged would again."""
+    if run.status == "diverged" or run.record.command != SWEEPS or run.status != "failed":
+        return run.status != "diverged"
+    parts = [*run.path.glob(f"[0-9]*/{RECORD}"), *run.path.glob(f"baselines/[0-9]*/{RECORD}")]
+    return any(RunDir.open(part.parent).record.status not in ("finished", "diverged") for part in parts)
 
 
 def _named(text: str, root: Path, purpose: Purpose, *, smoke: bool) -> RunDir:
@@ -122,16 +138,16 @@ def _matches(text: str, runs: list[RunDir], root: Path) -> list[RunDir]:
 
 
 def _not_found(text: str, runs: list[RunDir], root: Path, purpose: Purpose, *, smoke: bool) -> UsageError:
-    known = ["latest", *(name_of(run.path, root) for run in runs), *(run.record.label or "" for run in runs)]
+    labels = [run.record.label for run in runs if run.record.label]
+    known = ["latest", *(name_of(run.path, root) for run in runs), *labels]
     near = difflib.get_close_matches(text, known, n=3, cutoff=0.5)
     fix = f"did you mean {', '.join(near)}? " if near else ""
     return UsageError(
         f"there is no run {text!r} under {str(root)!r}",
         where=f"{purpose}={text}",
-        fix=fix + (_SEE if runs else _first_step(purpose, smoke)),
+        fix=fix + (_SEE if runs else _TRAIN + " --smoke" * smoke),
     )
 
 
 def _first_step(purpose: Purpose, smoke: bool) -> str:
-    flag = " --smoke" if smoke else ""
-    return f"train one first: kd train-teacher{flag}" if purpose == "teacher" else _SEE
+    return _TRAIN + " --smoke" * smoke if purpose == "teacher" else _SEE

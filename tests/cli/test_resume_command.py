@@ -179,7 +179,7 @@ def test_a_smoke_run_stays_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train-teacher", *TINY, "epochs=30", "--smoke", "--quiet"]) == 0
     run = unfinished(only("train-teacher/*"))
     assert main(["resume", "latest"]) == 2
-    assert "smoke runs, which count only with --smoke" in capsys.readouterr().err
+    assert "smoke runs (1), which count only with --smoke" in capsys.readouterr().err
     assert main(["resume", str(run.path)]) == 0
     found = reference.summary(run.path)
     assert (found["epochs"], found["steps"], found["test"]["n"]) == (1, 2, 512)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,6 @@ from kdcli.program.signals import divisible, stop_request, terminable, undivided
 from kdcli.rundir import RunDir, create_run
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-
-
-def _after(first: BaseException, error: Exception) -> Exception:
-    error.__context__ = first
-    return error
 
 
 @pytest.fixture
@@ -65,7 +61,8 @@ def test_where_no_training_listens_a_signal_is_an_error_with_its_exit_code(numbe
     before = signal.getsignal(number)
     with pytest.raises(Stopped, match=number.name) as caught, terminable():
         os.kill(os.getpid(), number)
-    assert as_kd_error(caught.value).exit_code == 143
+    shown = as_kd_error(caught.value)
+    assert (shown.exit_code, shown.fix) == (143, "start it again")  # nothing has begun that could go on
     assert signal.getsignal(number) == before
 
 
@@ -126,6 +123,29 @@ def test_within_an_undivided_piece_a_divisible_one_is_stopped_at_once(when: str)
     assert done == ["whole"]
 
 
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_stop_that_was_swallowed_is_known_to_the_training_that_follows(number: signal.Signals) -> None:
+    def swallow() -> None:
+        with suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+
+    with terminable():
+        with stop_request() as stop:
+            assert not stop()
+        swallow()
+        with terminable(), stop_request() as stop:
+            assert stop.signal == number
+
+
+def test_ctrl_c_that_a_shell_wants_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with terminable():
+            os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_what_is_divisible_anyway_keeps_its_handlers() -> None:
     with stop_request() as stop, divisible():
         os.kill(os.getpid(), signal.SIGTERM)
@@ -133,21 +153,16 @@ def test_what_is_divisible_anyway_keeps_its_handlers() -> None:
 
 
 def test_what_fails_because_it_was_cut_short_was_interrupted() -> None:
-    def cut_short() -> None:
-        try:
-            raise Stopped(Terminated("asked"))
-        finally:
-            raise AttributeError("half made")
+    def cut_short(error: Exception) -> None:
+        with terminable():
+            with suppress(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGTERM)
+            raise error
 
-    with pytest.raises(AttributeError) as caught:
-        cut_short()
-    assert as_kd_error(caught.value).exit_code == 143
-    assert as_kd_error(AttributeError("made badly")).exit_code == 1
-
-
-def test_a_run_that_could_not_be_saved_when_it_was_stopped_says_so() -> None:
-    error = _after(Stopped(Terminated("asked")), OSError(28, "No space left on device"))
-    assert as_kd_error(error).exit_code == 6
+    with pytest.raises(Stopped):
+        cut_short(ImportError("initialization failed"))
+    with pytest.raises(OSError, match="No space left"):
+        cut_short(OSError(28, "No space left on device"))
 
 
 @pytest.mark.parametrize(
@@ -160,8 +175,6 @@ def test_a_run_that_could_not_be_saved_when_it_was_stopped_says_so() -> None:
         (OSError(28, "No space left on device"), "failed", 6),
         (MachineError("no room"), "failed", 6),
         (ZeroDivisionError(), "failed", 1),
-        (_after(Stopped(Terminated("asked")), OSError(28, "No space left on device")), "failed", 6),
-        (_after(Stopped(Terminated("asked")), ImportError("initialization failed")), "interrupted", 143),
     ],
 )
 def test_a_record_says_what_ended_the_run(run: RunDir, error: BaseException, status: str, code: int) -> None:
@@ -170,12 +183,31 @@ def test_a_record_says_what_ended_the_run(run: RunDir, error: BaseException, sta
             assert RunDir.open(run.path).record.status == "running"
             raise error
 
-    with pytest.raises(type(error)):
+    with pytest.raises((type(error), Stopped)) as caught:
         ended()
+    shown = as_kd_error(caught.value)
+    assert shown.exit_code == code
+    if status == "interrupted" and not isinstance(error, Interrupted):
+        assert (shown.where, shown.fix) == (str(run.path), f"kd resume {run.path}")
     record = RunDir.open(run.path).record
     assert record.error is not None
     assert (record.status, record.error.code) == (status, code)
     assert record.ended is not None
+
+
+def test_a_run_whose_stop_turned_into_another_error_is_recorded_as_interrupted(run: RunDir) -> None:
+    def half() -> None:
+        with terminable(), recorded([run]):
+            with suppress(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGTERM)
+            raise ImportError("initialization failed")
+
+    with pytest.raises(Stopped) as caught:
+        half()
+    record = RunDir.open(run.path).record
+    assert record.error is not None
+    assert (record.status, record.error.code) == ("interrupted", 143)
+    assert as_kd_error(caught.value).fix == f"kd resume {run.path}"
 
 
 def test_what_ended_well_before_another_failed_keeps_its_status(create: Callable[[], RunDir]) -> None:

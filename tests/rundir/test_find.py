@@ -42,7 +42,7 @@ def test_the_latest_run_is_the_newest_finished_training(root: Path, make: Make) 
     assert _found("latest", root, "run") == student.path
 
 
-@pytest.mark.parametrize("status", ["created", "failed", "interrupted", "diverged"])
+@pytest.mark.parametrize("status", ["created", "failed", "interrupted"])
 def test_the_latest_to_resume_is_the_newest_that_can_go_on(root: Path, make: Make, status: str) -> None:
     make(status="failed")
     wanted = make(status=status)
@@ -51,7 +51,19 @@ def test_the_latest_to_resume_is_the_newest_that_can_go_on(root: Path, make: Mak
     make()
     make(status="running")
     make("evaluate", "failed")
+    make(status="diverged")
     assert _found("latest", root, "resume") == wanted.path
+
+
+@pytest.mark.parametrize(("last", "leads_on"), [("diverged", False), ("finished", False), ("failed", True)])
+def test_a_sweep_whose_jobs_have_all_come_to_their_end_is_not_resumed(
+    root: Path, make: Make, last: str, leads_on: bool
+) -> None:
+    wanted = make(status="interrupted")
+    sweep = make("sweeps", "failed")
+    for number, status in enumerate(("finished", last)):
+        make(status=status).path.rename(sweep.path / f"0{number}")
+    assert _found("latest", root, "resume") == (sweep if leads_on else wanted).path
 
 
 def test_a_run_that_is_only_starting_is_not_resumed(root: Path, make: Make) -> None:
@@ -170,19 +182,26 @@ def test_smoke_runs_count_only_for_smoke(root: Path, make: Make) -> None:
 
 def test_where_there_are_only_smoke_runs_this_is_said(root: Path, make: Make) -> None:
     make(smoke=True)
-    assert "1 smoke runs" in _reason("latest", root, "teacher").what
+    problem = _reason("latest", root, "teacher")
+    assert "but for smoke runs (1)" in problem.what
+    assert problem.fix == "add --smoke"
 
 
 @pytest.mark.parametrize(
     ("purpose", "smoke", "command"),
-    [("teacher", False, "kd train-teacher"), ("teacher", True, "kd train-teacher --smoke"), ("run", False, "kd runs")],
+    [
+        ("teacher", False, "kd train-teacher"),
+        ("teacher", True, "kd train-teacher --smoke"),
+        ("run", False, "kd train-teacher"),
+    ],
 )
 def test_where_there_is_none_it_says_what_to_run_first(root: Path, purpose: Purpose, smoke: bool, command: str) -> None:
     for text in ("latest", "nowhere", "./nowhere", "", "a\0b", "x" * 5000, "../" * 50):
         problem = _reason(text, root, purpose, smoke=smoke)
         assert problem.exit_code == 2
         assert problem.fix is not None
-        assert problem.fix.endswith(command)
+        known = purpose == "teacher" or ".." not in text  # a directory may lie beside others with runs
+        assert problem.fix.endswith(command if known else "kd runs")
 
 
 def test_near_names_and_labels_are_offered(root: Path, make: Make) -> None:
