@@ -63,6 +63,9 @@ def with_runs(config: Evaluate, *, smoke: bool) -> tuple[Evaluate, list[RunDir |
     runs = [_file(name) or with_network(resolve_run(name, root=root, purpose="run", smoke=smoke)) for name in names]
     _check_dataset(config, runs)
     paths = [str(run.path) if isinstance(run, RunDir) else str(run) for run in runs]
+    twice = sorted({path for path in paths if paths.count(path) > 1})
+    if twice:
+        raise UsageError(f"run names {', '.join(twice)} twice", where="run", fix="name each run once")
     return config.model_copy(update={"run": paths}), runs
 
 

@@ -75,6 +75,10 @@ def _named(args: list[str], *, smoke: bool) -> tuple[RunDir, dict[str, str]]:
         one_of(settings[key], allowed, key)
     if settings["int8"] == "true" and settings["format"] != "onnx":
         raise UsageError("int8=true is for format=onnx", where="int8", fix="leave one of them out")
+    wrong = {"onnx": ".pt2", "torch": ".onnx"}[settings["format"]]
+    if settings["file"].endswith(wrong):
+        what = f"file={settings['file']} is called like another format than format={settings['format']}"
+        raise UsageError(what, where="file", fix="name it .onnx for format=onnx, .pt2 for format=torch")
     if len(names) != 1:
         raise UsageError(f"export takes one RUN, got {' '.join(names)!r}", where="export", fix="kd export latest")
     run = resolve_run(names[0], root=Path(settings["output_dir"]), purpose="run", smoke=smoke)

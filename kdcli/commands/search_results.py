@@ -124,13 +124,14 @@ def _show(
 ) -> None:
     from kdcli.report.search import importance_line, search_table
     from kdcli.report.text import clean, encodable
+    from kdcli.report.verdict import SMOKE
 
     width = shutil.get_terminal_size((100, 24)).columns
     others = [_row(trial) for trial in trials if trial not in ranked]
     rows = [_row(trial) for trial in ranked]
     blocks = [search_table(rows, others, objective=file.search.objective, width=width)]
     if home.record.smoke:
-        blocks.append("This was a smoke run, of two batches a phase: its numbers say nothing.")
+        blocks.append(SMOKE)
     lines = [f"search      {clean(str(home.path))}"]
     if importance is not None:
         lines.append(f"importance  {importance_line(importance)}")

@@ -19,6 +19,7 @@ from kdcli.commands.search_space import Point, Space
 from kdcli.commands.sweeper import compose_job, compose_jobs
 from kdcli.errors import UsageError
 from kdcli.program.slots import teacher_names
+from kdcli.report.units import plural
 from kdcli.rundir import RunDir, create_run
 from kdcli.rundir.listing import SEARCHES
 from kdcli.schema import DistillStudent, Training, TrainTeacher
@@ -118,7 +119,8 @@ def show_plan(file: SearchFile, space: Space) -> int:
     sys.stdout.write(
         f"{shlex.join(['kd', file.command, *file.fixed])}\n"
         f"searched: {shlex.join(file.searched)}\n"
-        f"{trials} trials in {batches} batches, the best by {file.search.objective} on validation\n"
+        f"{plural(trials, 'trial')} in {batches} batch{'es' * (batches > 1)}, "
+        f"the best by {file.search.objective} on validation\n"
         "nothing was written\n"
     )
     return 0

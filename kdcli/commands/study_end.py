@@ -18,6 +18,7 @@ from kdcli.json_io import encode_json, read_json, write_json_atomic
 from kdcli.report.study import StudyRow, study_markdown, study_table
 from kdcli.report.study_page import StudyFacts, study_page
 from kdcli.report.text import clean, encodable, wrap
+from kdcli.report.verdict import SMOKE
 from kdcli.rundir import RunDir
 from kdcli.rundir.record import now
 from kdcli.rundir.run import ENVIRONMENT, REPORT
@@ -74,7 +75,8 @@ def _show(
     width = shutil.get_terminal_size((100, 24)).columns
     blocks = [f"{study.title}\n{wrap(study.claim, width)}", study_table(rows, width=width)]
     blocks += ["\n".join(reused)] * bool(reused)
-    place = f"report {home.path / 'report.html'}\nstudy {home.path}"
+    blocks += [SMOKE] * home.record.smoke
+    place = f"study {home.path}\nsee   {home.path / 'report.html'}"
     text = "\n" + "\n\n".join([*blocks, escape_controls(place)]) + "\n"
     sys.stdout.write(encodable(text, sys.stdout.encoding))
 

@@ -87,7 +87,7 @@ def begin(
     if ignored:
         manner.say(f"train-teacher has no teacher to listen to: {', '.join(ignored)} ignored")
     sweep = open_sweep(_laid_out(command, jobs, plan, partial(_contents, manner, workers), batch))
-    manner.say(f"sweep of {len(jobs)} jobs in {plural(len(plan.groups), 'program')}: {sweep.run.path}")
+    manner.say(f"sweep of {plural(len(jobs), 'job')} in {plural(len(plan.groups), 'program')}: {sweep.run.path}")
     return sweep
 
 

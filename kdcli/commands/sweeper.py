@@ -184,7 +184,8 @@ def _refusal(wrong: dict[int, UsageError], lines: list[list[str]]) -> UsageError
     first = next(iter(wrong.values()))
     places = [error.where for error in wrong.values() if error.where]
     where = ", ".join(dict.fromkeys(key for keys in places for key in keys.split(", ")))
-    head = f"{len(wrong)} of {len(lines)} jobs are wrong, none was started" if len(lines) > 1 else "the job is wrong"
+    are = "is" if len(wrong) == 1 else "are"
+    head = f"{len(wrong)} of {len(lines)} jobs {are} wrong, none was started" if len(lines) > 1 else "the job is wrong"
     return UsageError("\n".join([f"{head}:", *listed]), where=where, fix=first.fix)
 
 

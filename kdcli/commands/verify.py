@@ -13,6 +13,7 @@ from kdcli.commands.screen import escape_controls
 from kdcli.errors import CheckpointError, UsageError
 from kdcli.report.units import plural
 from kdcli.rundir import resolve_run
+from kdcli.rundir.run import CONFIG, RECORD, SUMMARY
 
 
 def run(args: list[str], flags: Flags) -> int:
@@ -48,7 +49,11 @@ def _named(args: list[str], *, smoke: bool) -> Path:
     if len(names) != 1:
         raise UsageError(f"verify takes one RUN, got {' '.join(names)!r}", where="verify", fix="kd verify latest")
     (name,) = names
-    if name != "latest" and Path(name).is_dir():  # its run.json may be what is damaged
+    if name != "latest" and Path(name).is_dir():
+        if not any((Path(name) / each).exists() for each in (RECORD, CONFIG, SUMMARY)):  # each may be what is damaged
+            raise UsageError(
+                f"{name!r} is no run directory: it has no {RECORD}", where="verify", fix="kd verify latest"
+            )
         return Path(name)
     return resolve_run(name, root=Path(roots[-1] if roots else "outputs"), purpose="run", smoke=smoke).path
 

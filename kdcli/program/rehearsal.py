@@ -29,6 +29,7 @@ from kdcli.program.student import open_classroom, together
 from kdcli.program.teacher import COMMAND as TRAIN
 from kdcli.program.teacher import prepare
 from kdcli.program.teaching import LoadedTeacher
+from kdcli.report.units import plural
 from kdcli.rundir import RunDir
 from kdcli.schema import DistillStudent, Specialist, Training, TrainSpecialists, TrainTeacher
 from kdcli.schema.commands import Targets
@@ -126,8 +127,8 @@ def _plan(
         networks=networks,
         data=f"{data.dataset.name}: {real:,} of {len(data.train):,} training examples, "
         f"{made}{len(data.val):,} for validation, {len(data.test):,} for the test",
-        course=f"{config.epochs:,} epochs of {steps:,} steps with {config.batch_size:,} examples each, "
-        f"{config.epochs * steps:,} steps in all, on {data.labels.device}",
+        course=f"{plural(config.epochs, 'epoch')} of {plural(steps, 'step')} with {config.batch_size:,} examples each, "
+        f"{plural(config.epochs * steps, 'step')} in all, on {data.labels.device}",
         needs=wanted,
         folder=folder,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
-from pathlib import PurePath
+from pathlib import Path
 
 _BARE = re.compile(r"[A-Za-z0-9_./:@%+-]+")
 
@@ -29,5 +29,6 @@ def _hydra_text(value: str) -> str:
 
 
 def is_latest(run: str, command: str) -> bool:
-    """Whether the run lies where ``latest`` looks: in ``outputs/<command>`` below the working directory."""
-    return PurePath(run).parent == PurePath("outputs", command)
+    """Whether ``latest`` means the run: it lies in ``outputs/<command>``, and none there is newer."""
+    path = Path(run)
+    return path.parent == Path("outputs", command) and all(other.name <= path.name for other in path.parent.glob("2*"))

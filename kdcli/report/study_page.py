@@ -10,8 +10,8 @@ from typing import Any
 from kdcli.report.html import Section, escape, figure_html, mapping_html, page, paragraphs, table_html
 from kdcli.report.study import COLUMNS, StudyRow, study_cells
 from kdcli.report.units import plural
+from kdcli.report.verdict import SMOKE
 
-_SMOKE = "This was a smoke run, of two batches a phase: its numbers say nothing."
 _SEEDS = "Ours: mean ± standard deviation (number of seeds)."
 
 
@@ -54,7 +54,7 @@ def study_page(
         environment: The content of environment.json.
         command: What runs it again.
     """
-    said = [_SMOKE] * facts.smoke + [f"{facts.source}. {facts.claim}"]
+    said = [SMOKE] * facts.smoke + [f"{facts.source}. {facts.claim}"]
     below = [_SEEDS, *facts.reused]
     sections = [
         Section("What it tests", paragraphs(said)),

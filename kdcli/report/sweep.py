@@ -141,12 +141,14 @@ def deviation(values: Sequence[float]) -> float | None:
 def rank(rows: Sequence[SweepRow]) -> list[SweepGroup]:
     """Groups of finished jobs, the best first: by mean ``val/top1``, then mean ``val/nll``; else in grid order.
 
-    Jobs whose overrides differ by ``seed`` or ``data_seed`` alone make one group.
+    Jobs whose overrides differ by ``seed`` or ``data_seed`` alone make one group; a job that was asked for twice counts
+    once, as the same training again tells nothing about seeds.
     """
     groups: dict[tuple[tuple[str, str], ...], list[SweepRow]] = {}
     for row in rows:
-        if row.status == "finished":
-            groups.setdefault(tuple(row.settings.items()), []).append(row)
+        group = groups.setdefault(tuple(row.settings.items()), []) if row.status == "finished" else []
+        if row.overrides not in [known.overrides for known in group]:
+            group.append(row)
     if why_unranked(rows) is not None:
         return [SweepGroup(dict(own), jobs) for own, jobs in groups.items()]
     merits = {own: _merit(jobs) for own, jobs in groups.items()}

@@ -20,9 +20,8 @@ from kdcli.report.sweep import (
 from kdcli.report.sweep_table import spread
 from kdcli.report.text import clean
 from kdcli.report.units import count, decimals, p_value, percent, plural, points
-from kdcli.report.verdict import SIGNIFICANT
+from kdcli.report.verdict import SIGNIFICANT, SMOKE
 
-_SMOKE = "This was a smoke run, of two batches a phase: its numbers say nothing."
 _BASELINE = "the same student without a teacher"
 _BLIND = (
     "A validation part (dataset.val_fraction=0.1) would tell; to choose by the test set would spoil it as a measure."
@@ -116,7 +115,7 @@ def sweep_remarks(rows: Sequence[SweepRow], *, smoke: bool) -> list[str]:
     ranked = standing(groups) is not None and len(groups) > 1
     blind = any(row.numbers.val_n is None for group in groups for row in group.rows)
     return [
-        *[_SMOKE] * smoke,
+        *[SMOKE] * smoke,
         *([_rivals(groups)] if ranked else []),
         *[_BLIND] * blind,
         *_lost_baselines(rows),
@@ -141,6 +140,8 @@ def _rivals(groups: Sequence[SweepGroup]) -> str:
     least = statistics.fmean(best.values("val_top1")) - within
     near = sum(statistics.fmean(group.values("val_top1")) >= least for group in others)
     who = f"{near} of the other {plural(len(others), 'setting')}" if near else "No other setting"
+    if near == len(others) == 1:
+        who = "The other setting"
     said = f"{who} {'is' if near < 2 else 'are'} within {decimals(100 * within, 2)} points of the best on validation, "
     if seeds > 1:
         return f"{said}its standard deviation over {seeds} seeds."

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 _SIZES = ("bytes", "kB", "MB", "GB", "TB")
 _TINY = 1e-4
+_HUGE = 1e9
 
 
 def percent(fraction: float | None) -> str:
@@ -20,8 +21,10 @@ def points(difference: float | None) -> str:
 
 
 def decimals(value: float | None, digits: int) -> str:
-    """A number with a fixed count of decimals."""
-    return "" if value is None else f"{value:,.{digits}f}"
+    """A number with a fixed count of decimals; with an exponent where it is huge, as after a divergence."""
+    if value is None:
+        return ""
+    return f"{value:,.{digits}f}" if abs(value) < _HUGE else f"{value:.3e}"
 
 
 def short(value: float | str | None) -> str:

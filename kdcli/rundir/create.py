@@ -108,7 +108,7 @@ def _create(
     make_directory(folder)
     remove_leftovers(folder)
     temporary = folder / temporary_name()
-    with translated(temporary.with_name("a run directory")):
+    with translated(folder):
         os.mkdir(temporary)
         try:
             _write_contents(temporary, contents)

@@ -40,6 +40,11 @@ def test_the_last_lines_name_the_run_and_the_next_command(
     assert said.splitlines()[-1].split() == ["next", "kd", "distill-student", f"teacher={tiny_teacher.path}"]
 
 
+def test_a_run_that_is_named_twice_is_refused(tiny_teacher: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", f"run=[{tiny_teacher.path},{tiny_teacher.path}/]"]) == 2
+    assert f"run names {tiny_teacher.path} twice" in capsys.readouterr().err
+
+
 def test_a_dry_run_says_what_would_be_measured_and_writes_nothing(
     tiny_student: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

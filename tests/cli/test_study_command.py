@@ -108,7 +108,7 @@ def test_a_study_of_the_users_own_runs_a_chain_and_judges_it(capsys: pytest.Capt
     machine = f"{os.cpu_count()} CPUs, {platform.platform()}"
     assert f"|\n\n- `{found['command']}`: {began} to {ended} UTC; {machine}, python " in table
     assert "not reached" in said
-    assert said.endswith(f"study {place}\n")
+    assert said.endswith(f"study {place}\nsee   {place}/report.html\n")
 
     kept = {name: digest for name, digest in reference.fingerprints(place).items() if "/" in name}
     assert main(["study", "mine.yaml", "--json", "--quiet"]) == 0

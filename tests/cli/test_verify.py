@@ -171,3 +171,10 @@ def test_nothing_is_changed(teacher: Path) -> None:
     main(["verify", str(teacher)])
     assert {path: path.read_bytes() for path in teacher.rglob("*") if path.is_file()} == before
     assert {path: os.lstat(path).st_mtime_ns for path in teacher.rglob("*")} == times
+
+
+def test_a_directory_that_is_no_run_is_not_searched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "link").symlink_to("/")
+    assert main(["verify", str(tmp_path / "mine")]) == 2
+    assert "is no run directory: it has no run.json" in capsys.readouterr().err

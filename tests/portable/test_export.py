@@ -175,6 +175,8 @@ def test_a_file_that_says_something_else_than_the_run_is_refused(tiny_teacher: R
         (["{run}", "formt=onnx"], "did you mean 'format'"),
         (["{run}", "format=tflite"], "one of: onnx, torch"),
         (["{run}", "int8=true", "format=torch"], "int8=true is for format=onnx"),
+        (["{run}", "file=digits.pt2"], "called like another format"),
+        (["{run}", "file=digits.onnx", "format=torch"], "called like another format"),
         (["nowhere"], "there is no run 'nowhere'"),
     ],
 )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -52,3 +53,11 @@ def test_simple_paths_stay_readable() -> None:
 )
 def test_latest_stands_for_runs_in_the_default_place_only(run: str, latest: bool) -> None:
     assert is_latest(run, "train-teacher") is latest
+
+
+def test_latest_does_not_stand_for_an_older_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("20261122T100000Z-aaaa", "20261122T110000Z-0000"):
+        Path("outputs/train-teacher", name).mkdir(parents=True)
+    assert not is_latest("outputs/train-teacher/20261122T100000Z-aaaa", "train-teacher")
+    assert is_latest("outputs/train-teacher/20261122T110000Z-0000", "train-teacher")

@@ -66,6 +66,11 @@ def test_seeds_make_one_group_with_mean_and_standard_deviation() -> None:
     assert "seeds" in sweep_table(rows, width=120).split("\n")[0]
 
 
+def test_the_same_training_twice_is_no_second_seed() -> None:
+    (group,) = rank([job(str(number), 0.97, temperature="4", seed="0") for number in range(2)])
+    assert group.values("val_top1") == [0.97]
+
+
 def test_a_single_seed_has_no_column_of_seeds() -> None:
     assert "seeds" not in sweep_table([job("0", 0.97, temperature="4"), job("1", 0.98, temperature="8")], width=120)
 

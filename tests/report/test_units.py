@@ -54,3 +54,9 @@ def test_factors_and_counts() -> None:
     assert [units.times(factor) for factor in (1.876, 12.3, 1234.5)] == ["1.9", "12", "1,234"]
     assert [units.plural(number, "error") for number in (0, 1, 1234)] == ["0 errors", "1 error", "1,234 errors"]
     assert [units.short(value) for value in (20.0, 0.1, 1 - 0.9, "cosine", None)] == ["20", "0.1", "0.1", "cosine", ""]
+
+
+def test_huge_numbers_have_an_exponent() -> None:
+    assert units.decimals(123456.789, 2) == "123,456.79"
+    assert units.decimals(-8.447890952e30, 4) == "-8.448e+30"
+    assert units.decimals(float("inf"), 4) == "inf"

@@ -145,6 +145,19 @@ def test_an_output_directory_that_cannot_be_written_is_a_machine_error_at_once(
     assert "output_dir=" in caught.value.fix
 
 
+def test_where_nothing_may_be_written_the_directory_is_named(
+    tmp_path: Path, contents: Contents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, mode: int = 0o777) -> None:  # as a disk does to anybody but root
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    (tmp_path / "train-teacher").mkdir()
+    monkeypatch.setattr(os, "mkdir", refuse)
+    with pytest.raises(MachineError) as caught:
+        create_run(tmp_path, "train-teacher", **contents)
+    assert caught.value.where == str(tmp_path / "train-teacher")
+
+
 def test_a_configuration_that_could_not_be_read_back_is_refused_before_anything_is_made(
     root: Path, contents: Contents
 ) -> None:
