@@ -14,7 +14,7 @@ from kdcli.commands.conf_files import conf_dir
 from kdcli.commands.flags import Flags
 from kdcli.commands.nearest import did_you_mean
 from kdcli.commands.screen import escape_controls
-from kdcli.commands.study_course import carry_out
+from kdcli.commands.study_course import carry_out, check
 from kdcli.commands.words import one_of
 from kdcli.errors import UsageError
 from kdcli.json_io import encode_json
@@ -44,6 +44,7 @@ def run(args: list[str], flags: Flags) -> int:
     study = put_in(file, parameters_of(file, budget, settings), str(path))
     place = root / "studies" / study_name(path) / f"{budget}-{_hash(study)}"
     if flags.dry_run:
+        check(study, place, flags)
         return _show_plan(study, place)
     return carry_out(study, study_name(path), place, replace(flags, smoke=budget == "smoke"), settings)
 

@@ -31,9 +31,7 @@ def carry_out(study: Study, name: str, place: Path, flags: Flags, parameters: Ma
     """
     if (place / "run.json").exists():
         return go_on(study, RunDir.open(place), flags)
-    parts, where = _parts(study, place), Place.of(place, flags)
-    for part in parts:
-        part.check(where)
+    check(study, place, flags)
     overrides = [f"{key}={value}" for key, value in parameters.items()]
     home = create_at(
         place,
@@ -47,6 +45,16 @@ def carry_out(study: Study, name: str, place: Path, flags: Flags, parameters: Ma
         environment=describe_environment(None),
     )
     return go_on(study, home, flags)
+
+
+def check(study: Study, place: Path, flags: Flags) -> None:
+    """See that every command line of a study can be composed, and that what it asks for exists.
+
+    Raises:
+        UsageError: What is wrong with the first that cannot.
+    """
+    for part in _parts(study, place):
+        part.check(Place.of(place, flags))
 
 
 def go_on(study: Study, home: RunDir, flags: Flags) -> int:

@@ -118,6 +118,12 @@ def test_a_study_of_the_users_own_runs_a_chain_and_judges_it(capsys: pytest.Capt
     assert "is finished" in capsys.readouterr().out
 
 
+def test_a_dry_run_refuses_what_the_study_would(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["study", "quickstart", "fraction=2", "--dry-run"]) == 2
+    assert "transfer.fraction = 2 is out of range" in capsys.readouterr().err
+    assert not Path("outputs").exists()
+
+
 def test_budgets_and_parameters_have_places_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["study", "mine.yaml", "--smoke", "budget=full", "output_dir=my outputs, all", "--quiet"]) == 0
     (place,) = Path("my outputs, all/studies/mine").iterdir()
