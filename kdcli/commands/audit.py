@@ -237,11 +237,14 @@ def _check_parts(audit: Audit, run: RunDir, summary: Summary) -> None:
 
 def _check_sweep(audit: Audit, run: RunDir) -> None:
     _read(audit, run.path / SUMMARY, _object, required=run.status == "finished")
+    named: dict[str, int] = {}
     for entry in _read(audit, run.path / LEDGER, _ledger) or []:
-        names = [job_name(entry.job), *([] if entry.baseline is None else [baseline_name(entry.baseline)])]
-        for name in names:
-            if not (run.path / name).is_dir():
-                _add(audit, run.path / name, f"is missing: {LEDGER} has it for job {entry.job}")
+        named[job_name(entry.job)] = entry.job
+        if entry.baseline is not None:
+            named.setdefault(baseline_name(entry.baseline), entry.job)
+    for name, job in named.items():
+        if not (run.path / name).is_dir():
+            _add(audit, run.path / name, f"is missing: {LEDGER} has it for job {job}")
     for path in sorted((run.path / PROGRAMS).glob("*.json")):
         _read(audit, path, lambda file: convert(ProgramFile, read_json(file), error=CheckpointError, where=str(file)))
     for store in sorted((run.path / COHORTS[1]).glob("*")):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 NUMERIC_GROUPS = ("temperature", "alpha")
 # Where a run lies and how it was carried out, and not what it is.
-NOT_COMPARED = ("output_dir", "label", "sweep", "targets", "trust_code", "baseline")
+NOT_COMPARED = ("output_dir", "label", "sweep", "targets", "tracker", "trust_code", "baseline")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import yaml
 from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from kdcli.commands import COMMANDS
 from kdcli.commands.conf_files import NUMERIC_GROUPS, conf_dir, keys_of, options, scan
 from kdcli.commands.nearest import did_you_mean
 from kdcli.commands.numeric_options import is_number
@@ -129,9 +130,18 @@ def _unknown_key(error: Exception, request: Request) -> UsageError | None:
     elsewhere = _elsewhere(key)
     if elsewhere:
         return UsageError(f"unknown key {key!r}, as things are chosen", where=key, fix=elsewhere)
+    others = [name for name in COMMANDS if name != request.command and key in _keys_of_command(name)]
+    if others:
+        what = f"kd {request.command} does not take {key!r}; kd {' and kd '.join(others)} do{'es' * (len(others) == 1)}"
+        return UsageError(what, where=key, fix=f"leave it out, or see kd {request.command} --help")
     hint = did_you_mean(key, [*_groups(request), *known]) or _siblings(key, known)
     fix = f"see kd {request.command} --help, or --cfg job for every key"
     return UsageError(f"unknown key {key!r}{hint}", where=key, fix=fix)
+
+
+def _keys_of_command(name: str) -> list[str]:
+    command = COMMANDS[name]
+    return keys_of(command.config_name, {}) if command.composed else []
 
 
 def _siblings(key: str, known: list[str]) -> str:
@@ -176,7 +186,8 @@ def _sweep_without_flag(error: Exception, request: Request) -> UsageError | None
     if not found:
         return None
     key, values = found.groups()
-    fix = f"add -m for one job with each, or write '{key}=[{values}]' if the key takes a list"
+    together = f"write '{key}=[{values}]' if the key takes a list"
+    fix = together if request.command == "evaluate" else f"add -m for one job with each, or {together}"
     return UsageError(f"{key}={values} lists several values", where=key, fix=fix)
 
 

@@ -64,12 +64,14 @@ def _write(run: RunDir) -> Sequence[Path]:
         return [_of_sweep(RunDir.open(path)) for path in batch_paths(run)]
     if kind == STUDIES:
         return [_of_study(run)]
-    raise UsageError(f"there is no report of a {kind}", where=str(run.path), fix="name a training, sweep or study")
+    what = f"kd report draws nothing again of a run of {kind!a}"
+    raise UsageError(what, where=str(run.path), fix="name a training, sweep or study")
 
 
 def _check_finished(run: RunDir) -> None:
     if run.status != "finished":
-        fix = f"kd resume {shlex.quote(str(run.path))}"
+        other = {"running": "wait for its end", "diverged": "train again with a lower optimizer.lr"}
+        fix = other.get(run.status, f"kd resume {shlex.quote(str(run.path))}")
         raise UsageError(f"it is {run.status}, and has no result to report yet", where=str(run.path), fix=fix)
 
 

@@ -36,7 +36,7 @@ def run(args: list[str], flags: Flags) -> int:
         raise CheckpointError(
             f"{count} of the findings above {'is' if count == 1 else 'are'} damage",
             where=str(path),
-            fix="kd resume goes on from the newest checkpoint that is whole; restore anything else from a copy",
+            fix="restore it from a copy, or train again; an unfinished run goes on from a whole checkpoint: kd resume",
         )
     counted = f"{plural(audit.files, 'file')}, {plural(audit.checkpoints, 'checkpoint')}"
     sys.stdout.write(escape_controls(f"whole: {counted} in {path}").replace("\n", " ") + "\n")

@@ -44,7 +44,7 @@ def test_of_a_run_a_baseline_a_job_and_a_sweep(tree: Path, capsys: Capture) -> N
 def test_what_has_no_result_is_refused_with_what_to_do(tree: Path, capsys: Capture) -> None:
     diverged = next(path for path in (tree / "train-teacher").iterdir() if not (path / "summary.json").exists())
     assert main(["report", str(diverged)]) == 2
-    assert "kd resume" in capsys.readouterr().err
+    assert "train again with a lower optimizer.lr" in capsys.readouterr().err
     assert main(["report"]) == 2
     assert main(["report", "nothing"]) == 2
     assert "kd runs" in capsys.readouterr().err
