@@ -123,7 +123,7 @@ def test_smoke_runs_are_marked_and_count_only_for_smoke_commands(capsys: pytest.
     assert said.out.splitlines()[-1].endswith(" --smoke")
     assert (run.record.smoke, run.config()["epochs"]) == (True, 1)
     assert main(["distill-student", *TINY, "teacher=latest"]) == 2
-    assert "smoke runs, which count only with --smoke" in capsys.readouterr().err
+    assert "smoke runs (1), which count only with --smoke" in capsys.readouterr().err
     assert main(["distill-student", *TINY, "teacher=latest", "--smoke", "--quiet"]) == 0
     assert only_run("distill-student").record.smoke
 

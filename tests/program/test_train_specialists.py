@@ -245,7 +245,7 @@ def test_a_specialist_that_diverges_leaves_the_others_whole(train: Train, tmp_pa
 
 
 def test_what_specialists_say_is_no_teacher(specialists: RunDir) -> None:
-    with pytest.raises(UsageError, match="a 'train-specialists' cannot be used here"):
+    with pytest.raises(UsageError, match="a run of 'train-specialists' cannot be used here"):
         resolve_run(str(specialists.path), root=specialists.path, purpose="teacher", smoke=False)
     assert (
         resolve_run(str(specialists.path), root=specialists.path, purpose="run", smoke=False).path == specialists.path
