@@ -106,6 +106,9 @@ def test_the_commands_of_a_page_run(page: str, here: Path, capsys: pytest.Captur
     example = re.search(r"```yaml\n(.*?)```", (shell.ROOT / "docs/commands/study.md").read_text(), re.DOTALL)
     assert example is not None
     (here / "my_study.yaml").write_text(example[1], encoding="utf-8")
+    for block, path in re.findall(r"```yaml\n(# (\S+\.yaml): .*?)```", (shell.ROOT / page).read_text(), re.DOTALL):
+        (here / path).parent.mkdir(parents=True, exist_ok=True)
+        (here / path).write_text(block, encoding="utf-8")
     wrong = []
     for line in RUN:
         if line.page == page:
