@@ -93,7 +93,7 @@ def _tensors(value: Any, where: str) -> dict[str, Tensor]:
             raise _refused(f"{ascii(name)[:80]} is not the name of a tensor: this is no state_dict", where)
         if type(tensor) not in (Tensor, nn.Parameter):
             raise _refused(
-                f"{ascii(name)[:80]} is a {type(tensor).__name__}, not a tensor: this is no state_dict", where
+                f"{ascii(name)[:80]} is of type {type(tensor).__name__}, no tensor: this is no state_dict", where
             )
         _check_tensor(name, tensor, where)
     return {name: tensor.detach() for name, tensor in value.items()}

@@ -14,7 +14,7 @@ from torch import nn
 from kdcli.errors import MachineError, UsageError
 from kdcli.models.torchvision_shim import import_torchvision
 
-WHERE = "model.architecture"
+WHERE = "model.name"
 # In training these two return the logits of auxiliary heads as well, which no loss here asks for.
 _AUXILIARY = ("googlenet", "inception_v3")
 

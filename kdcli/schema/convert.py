@@ -104,6 +104,8 @@ def _explain(detail: ErrorDetails, data: object, section: type[BaseModel]) -> st
             return f"{key} = {_shown(value)} is too long; allowed: {context['max_length']} values or fewer"
         case "value_error":
             return f"{key}: {context['error']}"
+        case "list_type" if key.endswith(str(detail["loc"][-1])) and isinstance(value, int | str):
+            return f"{key} = {_shown(value)} is not a list; write {key}=[{value}]"
         case kind if kind in _WANTED:
             return f"{key} = {_shown(value)} is not {_WANTED[kind]}"
     return f"{key} = {_shown(value)}: {detail['msg']}"

@@ -101,7 +101,7 @@ def test_nothing_in_a_file_is_called(tmp_path: Path, number: int, zipped: bool) 
     [
         ({}, "holds a dict"),
         ([torch.ones(1)], "holds a list"),
-        ({"a": torch.ones(1), "b": 3}, "'b' is a int, not a tensor"),
+        ({"a": torch.ones(1), "b": 3}, "'b' is of type int, no tensor"),
         ({3: torch.ones(1)}, "3 is not the name"),
         ({"a": torch.ones(1).expand(10**12)}, "larger than its data"),
         ({"a": torch.eye(2).to_sparse()}, "sparse"),

@@ -160,7 +160,7 @@ def test_weights_that_cannot_be_stored_are_an_environment_error(
 def test_unknown_name_names_the_nearest() -> None:
     with pytest.raises(UsageError, match="resnt18") as caught:
         build_torchvision("resnt18", 10, pretrained=False, in_channels=3)
-    assert caught.value.where == "model.architecture"
+    assert caught.value.where == "model.name"
     assert "resnet18" in str(caught.value.fix)
 
 
