@@ -230,7 +230,7 @@ def _check_parts(audit: Audit, run: RunDir, summary: Summary) -> None:
     """The baseline and the members that a run has inside it; a job of a sweep shares a baseline beside it."""
     baseline = [] if summary.baseline is None else [summary.baseline.run]
     for name in [*baseline, *(member.run for member in summary.members or [])]:
-        _, own, inside = name.rpartition(f"{run.path.name}/")
+        _, own, inside = name.rpartition(f"/{run.path.name}/")
         if own and not (run.path / inside / RECORD).exists():
             _add(audit, run.path / inside, f"is missing: {SUMMARY} names it")
 

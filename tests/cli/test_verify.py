@@ -80,6 +80,16 @@ def test_a_baseline_that_was_taken_away_is_missed(student: Path, capsys: pytest.
     assert f"{student}/baseline: is missing" in capsys.readouterr().out
 
 
+def test_a_baseline_beside_a_job_is_not_looked_for_inside_it(student: Path) -> None:
+    job = student.rename(student.with_name("01"))
+    shutil.rmtree(job / "baseline")
+    name = "outputs/sweeps/20261122T215202Z-1901/baselines/01"  # "01/" stands in it, and is not the job
+    content = json.loads((job / "summary.json").read_text())
+    content["baseline"]["run"] = name
+    (job / "summary.json").write_text(json.dumps(content))
+    assert main(["verify", str(job)]) == 0
+
+
 DAMAGE: dict[str, Callable[[Path], object]] = {
     "run.json is missing": lambda run: (run / "run.json").unlink(),
     "run.json is torn": lambda run: (run / "run.json").write_text((run / "run.json").read_text()[:-20]),
