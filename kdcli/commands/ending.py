@@ -49,12 +49,16 @@ def end_training(run: RunDir, flags: Flags) -> int:
 
 
 def data_words(run: RunDir) -> list[str]:
-    """What a run's command line said of its data, to be said again; nothing where that cannot be read."""
+    """What a run's command line said of its data, and that its network is code, to be said again.
+
+    Nothing where that cannot be read.
+    """
     try:
-        words = run.overrides()
+        words = [word.lstrip("+") for word in run.overrides()]
     except CheckpointError:
         return []
-    return [shlex.quote(word) for word in words if word.startswith(("dataset=", "dataset."))]
+    trusted = ["trust_code=true"] * ("model=custom" in words)
+    return [shlex.quote(word) for word in words if word.startswith(("dataset=", "dataset."))] + trusted
 
 
 def _check_baseline(run: RunDir) -> None:

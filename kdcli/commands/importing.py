@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from kdcli.commands.ending import data_words
 from kdcli.commands.flags import Flags
 from kdcli.commands.manner import make_manner
 from kdcli.errors import CheckpointError, UsageError
@@ -47,12 +48,13 @@ def _shown(run: RunDir, summary: Summary, *, smoke: bool) -> str:
     from kdcli.report.units import count, decimals, percent
 
     test = summary.test
+    again = [override("teacher", str(run.path)), *data_words(run)]
     lines = [
         f"{clean(summary.model)} with {count(summary.parameters)} parameters, on {clean(summary.dataset)}",
         f"test   {percent(test.top1)} % right ({count(test.errors)} errors of {count(test.n)}), "
         f"NLL {decimals(test.nll, 4)}, ECE {decimals(test.ece, 4)}",
         f"run    {clean(str(run.path))}",
-        f"next   kd distill-student {clean(override('teacher', str(run.path)))}{' --smoke' * smoke}",
+        f"next   kd distill-student {clean(' '.join(again))}{' --smoke' * smoke}",
     ]
     if test.top1 < 2 / max(2, _classes(run)):
         lines.insert(2, "That is hardly better than chance: see that mean, std and the order of classes are right.")

@@ -70,6 +70,15 @@ def test_the_next_line_is_about_the_same_data_and_works_as_it_stands(capsys: pyt
             assert main([*line, "model=mlp_30", "--dry-run"]) == 0
 
 
+def test_the_next_line_trusts_code_of_the_users_own(nets: str, capsys: pytest.CaptureFixture[str]) -> None:
+    own = ["model=custom", f"model.target={nets}", "model.arguments.width=4", "dataset.val_fraction=0.2"]
+    assert main(["train-teacher", *own, "--smoke"]) == 0
+    _, program, *line = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    assert program == "kd"
+    assert {"dataset.val_fraction=0.2", "trust_code=true"} <= set(line)
+    assert main([*line, "model=mlp_30", "--dry-run"]) == 0
+
+
 def test_a_run_started_by_itself_has_figures_and_a_report_unless_the_environment_leaves_them_out(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
