@@ -90,7 +90,7 @@ def killed(world: World, name: str) -> Row:
         "weights, optimizer, noise, metrics, summary are the uninterrupted run's, bit by bit; nothing is left behind",
     )  # fmt: skip
     job, chance = world.job(name), random.Random(name)
-    wanted = world.amount(2, 40)
+    wanted = world.amount(1, 40)
     story_number = 0
     while row.injected < wanted:
         story = Story(job, job.outputs(), real=world.long and story_number % 2 == 0)
@@ -130,7 +130,7 @@ def failpoints(world: World) -> Row:
     for name in ("short train-teacher", "short distill-student"):
         job = world.job(name)
         moments = _moments(job)
-        chosen = moments if world.long else moments[:: max(1, len(moments) // 4)][:4]
+        chosen = moments if world.long else moments[:: max(1, len(moments) // 3)][:3]
         for moment in chosen:
             story = Story(job, job.outputs(), stops=[f"{name}: {moment}"])
             _end_at(story, moment)
